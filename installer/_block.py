@@ -1,0 +1,66 @@
+"""The lines that make a `sitecustomize` load the shim. Bytes in, bytes out; touches no file."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+BEGIN, END = "# >>> dbx-patch >>>", "# <<< dbx-patch <<<"
+OWN = f"{BEGIN} (the whole file is dbx-patch's)"
+NEWLINE_ADDED = f"{BEGIN} (behind a newline that was not there)"
+
+BLOCK = """\
+{begin}
+# Loads the start-up shim of dbx-patch, which makes editable installs importable on Databricks.
+# `python -m dbx_patch.uninstall` removes these lines; to delete them by hand does no harm.
+try:
+    def _dbx_patch(name="dbx_patch_sitecustomize", path={shim!a}):
+        import sys
+        from _frozen_importlib_external import SourceFileLoader
+        if name not in sys.modules:
+            code = SourceFileLoader(name, path).get_code(name)
+            module = sys.modules[name] = type(sys)(name)
+            module.__file__ = path
+            exec(code, vars(module))
+    _dbx_patch()
+except BaseException:  # nothing here may keep Python from starting
+    pass
+{end}
+"""
+
+ANY_BLOCK = re.compile(
+    rb"(?:\r?\n" + re.escape(NEWLINE_ADDED.encode()) + rb"|^" + re.escape(BEGIN.encode()) + rb"(?! \(behind)[^\r\n]*)"
+    rb"\r?\n.*?^" + re.escape(END.encode()) + rb"(?:\r?\n|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def add_block(content: bytes | None, shim: str) -> bytes:
+    """Append the block that loads the shim at a path, to a file or, if None, to none; once, however often asked."""
+    if content is None:
+        return BLOCK.format(begin=OWN, end=END, shim=shim).encode("ascii")
+    if shim in list_shims(content):
+        return content
+    if content and not content.endswith(b"\n"):
+        return content + b"\n" + BLOCK.format(begin=NEWLINE_ADDED, end=END, shim=shim).encode("ascii")
+    return content + BLOCK.format(begin=BEGIN, end=END, shim=shim).encode("ascii")
+
+
+def remove_block(content: bytes, shim: str) -> bytes | None:
+    """Take the block that loads the shim at a path away, and leave every other byte as it is.
+
+    None if that leaves nothing of a file that was dbx-patch's own.
+    """
+    rest = ANY_BLOCK.sub(lambda block: b"" if list_shims(block[0]) == [shim] else block[0], content)
+    return rest or (None if is_own(content) else rest)
+
+
+def is_own(content: bytes) -> bool:
+    """Tell whether a file was made by `add_block`, and not only extended."""
+    return content.startswith(OWN.encode())
+
+
+def list_shims(content: bytes) -> list[str]:
+    """List the paths that the blocks in a file load."""
+    paths = (re.search(rb"path=(.*)\):\r?\n", block[0]) for block in ANY_BLOCK.finditer(content))
+    return [ast.literal_eval(path[1].decode("ascii")) for path in paths if path]

@@ -1,0 +1,68 @@
+"""Tells, as JSON, what an interpreter sees as it starts: run by that interpreter itself, whichever it is.
+
+It is given the shim's template and a cookie that frames the answer, for other start-up files may print as well.
+Python 3.6 can parse it, so that an interpreter that is too old says so instead of failing.
+"""
+
+import json
+import os
+import sys
+import sysconfig
+from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.util import MAGIC_NUMBER, module_from_spec, spec_from_loader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def load_template(path: str) -> "Any":
+    """Load the shim as a library: its functions read layers the same way, and it does not start."""
+    loader = SourceFileLoader("dbx_patch_template", path)
+    module = module_from_spec(spec_from_loader(loader.name, loader))  # type: ignore[arg-type]  # never None here
+    loader.exec_module(module)
+    return module
+
+
+def find_sitecustomizes(entries: "list[str]") -> "list[str]":
+    """List the files that can answer `import sitecustomize`, the one that does so first."""
+    found = []
+    for entry in entries:
+        spec = PathFinder.find_spec("sitecustomize", [entry])
+        if spec is not None and spec.origin is not None:
+            found.append(spec.origin)
+    return found
+
+
+def describe(template: str) -> "dict[str, Any]":
+    """Describe this interpreter."""
+    live: "Any" = sys.modules.get("dbx_patch_sitecustomize")
+    facts: "dict[str, Any]" = {
+        "executable": sys.executable,
+        "implementation": sys.implementation.name,
+        "cache_tag": sys.implementation.cache_tag,
+        "magic": MAGIC_NUMBER.hex(),
+        "version": list(sys.version_info[:3]),
+        "prefix": sys.prefix,
+        "purelib": sysconfig.get_path("purelib"),
+        "live": None,
+    }
+    if facts["version"] < [3, 9]:
+        return facts
+    if getattr(live, "started", False):
+        facts["live"] = {"file": live.__file__, "version": live.VERSION, "hooks": live.hook_states}
+    shim = load_template(template)
+    # Neither this script's folder nor the roots were on the path when `site` looked for a `sitecustomize`.
+    later = {os.path.dirname(os.path.abspath(__file__)), *getattr(live, "added_roots", ())}
+    facts["sitecustomizes"] = find_sitecustomizes([entry for entry in sys.path if entry and entry not in later])
+    opened = shim.find_opened()
+    facts["layers"] = [
+        {"path": layer, "opened_by_site": layer in opened, "editables": shim.read_editables(layer)}
+        for layer in shim.find_layers()
+    ]
+    return facts
+
+
+if __name__ == "__main__":
+    _, template, cookie = sys.argv
+    sys.stdout.write(cookie + json.dumps(describe(template)) + cookie)

@@ -1,0 +1,120 @@
+"""Changes files so that all of it happens or none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # mypy has it; nothing imports it at run time
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A file as it was, or None where there was none."""
+
+    path: Path
+    content: bytes | None
+    status: os.stat_result | None
+
+
+class Transaction:
+    """A series of changes to files, undone in reverse if the block that makes them raises.
+
+    Each file is complete at every moment: another process that starts Python meanwhile reads the old one or the new.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[Before] = []
+        self._made: list[Path] = []
+        self.changed: list[Path] = []
+        """The files that were changed, in order."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        for before in reversed(self._before):
+            if before.content is None or before.status is None:
+                before.path.unlink(missing_ok=True)
+            else:
+                replace(before.path, before.content, before.status)
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def write(self, path: Path, content: bytes, like: os.stat_result | None = None) -> None:
+        """Write a file whole; with `like`, its mode, owner and times, else mode 0644 whatever the umask is."""
+        before = self._remember(path)
+        if before.content == content and before.status and stat.S_IMODE(before.status.st_mode) == mode_of(like):
+            return
+        self.changed.append(path)
+        replace(path, content, like)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if there is one."""
+        if self._remember(path).content is not None:
+            self.changed.append(path)
+            path.unlink()
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Rename a file, if there is one, over one that may be there."""
+        content = self._remember(path).content
+        if content is not None:
+            self._remember(target)
+            self.changed.append(target)
+            path.replace(target)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder, mode 0755 whatever the umask is."""
+        if not folder.is_dir():
+            folder.mkdir()
+            folder.chmod(0o755)
+            self._made.append(folder)
+
+    def _remember(self, path: Path) -> Before:
+        before = Before(path, None, None)
+        with contextlib.suppress(FileNotFoundError):
+            before = Before(path, path.read_bytes(), path.stat())
+        self._before.append(before)
+        return before
+
+
+def mode_of(like: os.stat_result | None) -> int:
+    """Give the mode a file is written with."""
+    return 0o644 if like is None else stat.S_IMODE(like.st_mode)
+
+
+def replace(path: Path, content: bytes, like: os.stat_result | None = None) -> None:
+    """Put a complete file in another's place in one step. Raises OSError, and then nothing has changed."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".dbx-patch-")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if like is not None and (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, mode_of(like))  # after the owner, whose change clears the bits that set ids
+            if like is not None:
+                os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

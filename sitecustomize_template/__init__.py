@@ -1,0 +1,1 @@
+"""The start-up shim, as the module that the installer writes into site-packages."""
