@@ -410,14 +410,17 @@ def find_latecomer(
     absent = [root for root in roots if cache.get(root, watcher) is None and root in sys.path]
     if path is not None or not absent:
         return None
+    import os
     from time import monotonic
 
     if asked_again and monotonic() < asked_again[0] + ASK_AGAIN_AFTER:
         return None
     asked_again[:] = [monotonic()]
-    for root in absent:
+    present = list(filter(os.path.isdir, absent))  # one call each; Python's own path hooks would make four and more
+    for root in present:
+        say("root %s is there now" % root)
         cache.pop(root, None)
-    return PathFinder.find_spec(fullname, absent)
+    return PathFinder.find_spec(fullname, present)
 
 
 def forget_answers() -> None:

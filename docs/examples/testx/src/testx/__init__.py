@@ -1,0 +1,5 @@
+"""The package of the README's example."""
+
+from testx.functions import function1
+
+__all__ = ["function1"]

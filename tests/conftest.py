@@ -1,0 +1,105 @@
+"""Fixtures: the interpreters of this machine, and the node that is built from each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.interpreters import Interpreter, find_interpreters
+from tests.lab.node import Node
+from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_hook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "interpreter" in metafunc.fixturenames:
+        interpreters = find_interpreters()
+        metafunc.parametrize("interpreter", interpreters, ids=[found.name for found in interpreters], scope="session")
+
+
+@pytest.fixture(scope="session", params=[True, False], ids=["foreign-sitecustomize", "no-sitecustomize"])
+def sitecustomize(request: pytest.FixtureRequest) -> bool:
+    """Whether the standard library has a `sitecustomize`, as Debian's and Ubuntu's has."""
+    return bool(request.param)
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheels that nodes install, dbx-patch's own among them."""
+    return fill_wheelhouse(tmp_path_factory.mktemp("wheelhouse"))
+
+
+@pytest.fixture
+def node(
+    interpreter: Interpreter,
+    sitecustomize: bool,  # noqa: FBT001
+    wheelhouse: Path,
+    tmp_path: Path,
+) -> Iterator[Node]:
+    """A fresh node, for tests that change it."""
+    yield Node(tmp_path.resolve() / "node", interpreter, wheelhouse, sitecustomize=sitecustomize).build()
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def project(node: Node) -> Path:
+    """The sample project, in a user's workspace folder."""
+    return node.copy_project("testx")
+
+
+@pytest.fixture(scope="session")
+def installed_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, bool], Node]]:
+    """The shared nodes that have been built so far."""
+    nodes: dict[tuple[str, bool], Node] = {}
+    yield nodes
+    for node in nodes.values():
+        shutil.rmtree(node.root)
+
+
+@pytest.fixture
+def installed(
+    interpreter: Interpreter,
+    sitecustomize: bool,  # noqa: FBT001
+    wheelhouse: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    installed_nodes: dict[tuple[str, bool], Node],
+) -> Node:
+    """A node with dbx-patch installed, and `testx` editable in the runtime's layer; shared, so left as it is found."""
+    key = (interpreter.name, sitecustomize)
+    if key not in installed_nodes:
+        root = tmp_path_factory.mktemp("installed").resolve() / "node"
+        node = Node(root, interpreter, wheelhouse, sitecustomize=sitecustomize).build()
+        node.install_editable(node.copy_project("testx"))
+        node.install_dbx_patch()
+        done = node.dbx_patch("dbx_patch.install")
+        assert done.returncode == 0, done.stderr
+        installed_nodes[key] = node
+    return installed_nodes[key]
+
+
+@pytest.fixture(scope="session", params=["16.4", "17.3"])
+def real_hook(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of Databricks' own `wsfs_import_hook.py`, in each of the shapes it has been published in."""
+    try:
+        wheel = fetch_databricks_connect(request.param)
+    except FetchError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"databricks-connect {request.param} can't be fetched: {error}")
+    return unpack_hook(wheel, tmp_path_factory.mktemp("databricks-connect"))
+
+
+def require(tool: str) -> str:
+    """Find a program that a test runs; in CI it has to be there."""
+    found = shutil.which(tool)
+    if found is None and os.environ.get("CI"):
+        pytest.fail(f"{tool} is not installed, and CI installs it")
+    if found is None:
+        pytest.skip(f"{tool} is not installed")
+    return found

@@ -1,0 +1,52 @@
+"""Puts Databricks' own `WsfsImportHook` in place on a node, under the names that it has there.
+
+The module is the published one, taken out of a `databricks-connect` wheel. What stands in is only the package around
+it: `pyspark`'s own needs Spark to be imported, and `dbruntime` is published nowhere. That the driver's copy is the
+class of the executors' is known from its names (section 3 of the facts); that it is the same line by line is not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lab.node import Node
+
+MODULES = {"pyspark.wsfs_import_hook": "spark/python", "dbruntime.wsfs_import_hook": "python_shell"}
+"""Each name of the hook's module, and the folder of the kernel's PYTHONPATH that its package lies in."""
+
+IN_CACHE = "for entry in [e for e in sys.path if '/Workspace/' in e]: sys.path_importer_cache[entry] = make_hook(entry)"
+"""As `pyspark.worker_util` places it: straight into the cache, for a folder that is there."""
+IN_PATH_HOOKS = "sys.path_hooks.insert(0, make_hook)"
+"""As a path hook, which also serves the folders of packages."""
+PLACEMENTS = {"cache": IN_CACHE, "path-hook": IN_PATH_HOOKS}
+
+
+def provide_hook(node: Node, real_hook: Path) -> None:
+    """Make the hook's module importable on a node, under both names."""
+    for module, folder in MODULES.items():
+        package = node.root / "databricks" / folder / module.partition(".")[0]
+        package.mkdir(exist_ok=True)
+        package.joinpath("__init__.py").write_text(f"__path__.append({str(real_hook)!r})\n")
+
+
+def place_hook(node: Node, module: str, placement: str) -> str:
+    """Write the code that places the hook as a notebook's kernel starts."""
+    return f"""\
+import sys
+from {module} import WsfsImportHook
+busy = []
+def make_hook(path):  # the real hook asks all path hooks for a file finder, this one among them
+    if busy:
+        raise ImportError(path)
+    busy.append(path)
+    try:
+        return WsfsImportHook(path, test_prefix={str(node.root)!r})
+    finally:
+        busy.pop()
+for entry in [entry for entry in sys.path_importer_cache if "/Workspace/" in entry]:
+    del sys.path_importer_cache[entry]  # it is placed before anything has asked for these folders
+{PLACEMENTS[placement]}
+"""

@@ -1,0 +1,63 @@
+"""The CPython interpreters of this machine that the tests run against."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MINORS = range(10, 14)
+"""Python 3.10 to 3.13: DBR 13.3 LTS to 19.x, and one to come."""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """An interpreter that environments can be made from."""
+
+    python: Path
+    minor: int
+    debian: bool
+    """Whether Debian or Ubuntu built it: their `site` has dist-packages folders."""
+
+    @property
+    def name(self) -> str:
+        """A name for test reports, such as `3.12` or `3.11-debian`."""
+        return f"3.{self.minor}-debian" if self.debian else f"3.{self.minor}"
+
+
+def find_interpreters() -> list[Interpreter]:
+    """Find one interpreter of each version, and the system's own if it is Debian's: pyenv's, uv's, or on the path."""
+    found: dict[str, Interpreter] = {}
+    for python in candidates():
+        described = describe(python)
+        if described is not None and described.minor in MINORS:
+            found.setdefault(described.name, described)
+    return [found[name] for name in sorted(found, key=lambda name: (found[name].minor, name))]
+
+
+def candidates() -> list[Path]:
+    """List where interpreters may be."""
+    names = [f"python3.{minor}" for minor in MINORS]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python"))
+    installed = [python for name in names for folder in (pyenv, uv) for python in sorted(folder.glob(f"*/bin/{name}"))]
+    on_path = [Path(python) for name in names if (python := shutil.which(name))]
+    system = [Path("/usr/bin", name) for name in names if Path("/usr/bin", name).exists()]
+    return [*installed, *on_path, *system, Path(sys.executable)]
+
+
+def describe(python: Path) -> Interpreter | None:
+    """Ask an interpreter what it is; None if it does not start, as a shim of pyenv's for a version that is off."""
+    code = "import sys, sysconfig; print(sys.base_prefix, sys.version_info[1], 'deb_system' in sysconfig.get_scheme_names())"
+    try:
+        done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    except OSError:
+        return None
+    if done.returncode:
+        return None
+    prefix, minor, debian = done.stdout.split()
+    base = Path(prefix, "bin", f"python3.{minor}")
+    return Interpreter(base.resolve(), int(minor), debian == "True") if base.exists() else None

@@ -1,0 +1,229 @@
+"""One node: the folders that `runtime-facts` names, below a temporary root, made by the tools that make them there.
+
+What a cluster has at `/databricks/python3` is here at `<root>/databricks/python3`, and so on. Nothing is imitated but
+the places: the interpreter is a private copy of a real one, the runtime's layer is made by the recipe of Databricks'
+own container images (`virtualenv --system-site-packages`), and a notebook's layers stand on its path as
+`python -m site` shows them on real clusters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab.interpreters import Interpreter
+from tests.lab.wheels import REPOSITORY
+
+FOREIGN_SITECUSTOMIZE = """\
+# What a distribution puts here, as Debian and Ubuntu do: a look for a crash reporter that is seldom there.
+try:
+    import a_crash_reporter_that_is_not_installed
+except ImportError:
+    pass
+a_distribution_was_here = True
+"""
+
+
+class Node:
+    """A node's file system, and the Python processes on it."""
+
+    def __init__(self, root: Path, interpreter: Interpreter, wheelhouse: Path, *, sitecustomize: bool) -> None:
+        self.root = root
+        self.interpreter = interpreter
+        self.wheelhouse = wheelhouse
+        self.version = f"python3.{interpreter.minor}"
+        self.has_sitecustomize = sitecustomize
+        self.base = root / "usr/bin" / self.version
+        self.runtime = root / "databricks/python"
+        """The runtime's environment, by the link that notebooks name."""
+        self.cluster_libraries = root / "local_disk0/.ephemeral_nfs/cluster_libraries/python"
+        self.workspace = root / "Workspace"
+
+    def build(self) -> Node:
+        """Build the node, but for its notebooks."""
+        self._copy_interpreter()
+        self._make_runtime()
+        self.run([self.python, "-m", "venv", "--without-pip", self.cluster_libraries])
+        self.workspace.mkdir()
+        return self
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the runtime's environment: what init scripts use."""
+        return self.runtime / "bin/python"
+
+    def copy_project(self, name: str) -> Path:
+        """Copy the sample project into a user's workspace folder, under the name `testx` or another."""
+        folder = self.project(name)
+        shutil.copytree(REPOSITORY / "docs/examples/testx", folder)
+        for file in (folder / "pyproject.toml", *folder.glob("src/testx/*.py")):
+            file.write_text(file.read_text().replace("testx", name))
+        (folder / "src/testx").rename(folder / "src" / name)
+        return folder
+
+    def project(self, name: str) -> Path:
+        """Name a project's folder."""
+        return self.workspace / "Users/someone@example.com" / name
+
+    def layer(self, environment: Path) -> Path:
+        """Name an environment's layer."""
+        return environment / "lib" / self.version / "site-packages"
+
+    def make_notebook(self) -> Notebook:
+        """Make a notebook's environment, as one is made when a notebook is attached."""
+        environment = self.root / f"local_disk0/.ephemeral_nfs/envs/pythonEnv-{uuid.uuid4()}"
+        self.run([self.python, "-m", "venv", "--without-pip", environment])
+        notebook = Notebook(self, environment)
+        below = "".join(f"{entry}\n" for entry in notebook.layers[1:])
+        self.layer(environment).joinpath("sites.pth").write_text(below)
+        return notebook
+
+    def pip(self, *arguments: str | Path, python: Path | None = None) -> str:
+        """Run the runtime's pip on the wheelhouse, for another environment with `python`."""
+        pip: list[str | Path] = [self.python, "-m", "pip", "--disable-pip-version-check"]
+        only = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheelhouse)}
+        return self.run([*pip, *(["--python", python] if python else []), *arguments], **only).stdout
+
+    def install_editable(self, project: Path, *, python: Path | None = None) -> None:
+        """Install a project editable: into the runtime's layer, or into that of another interpreter."""
+        self.pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", project, python=python)
+
+    def install_dbx_patch(self) -> None:
+        """Install the package into the runtime's layer, as an init script does."""
+        self.pip("install", "--quiet", "dbx-patch")
+
+    def dbx_patch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m dbx_patch` by the runtime's interpreter."""
+        return self.run([self.python, "-m", *arguments], check=False)
+
+    def run(self, command: list[str | Path], *, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the environment that the node's processes have; its output is shown where it fails."""
+        __tracebackhide__ = True
+        done = subprocess.run(
+            command,
+            env=self.environ() | environ,
+            cwd=self.root,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+            check=False,
+        )
+        if check and done.returncode:
+            line = " ".join(map(str, command))
+            msg = f"exit code {done.returncode}: {line}\n{done.stdout}{done.stderr}"
+            raise AssertionError(msg)
+        return done
+
+    def environ(self) -> dict[str, str]:
+        """The environment of a node's processes: the machine's, without what changes how Python starts."""
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "DBX_"))
+        }
+        # The tree is compared byte for byte, and Python would add byte code to it as it goes.
+        return kept | {"PYTHONDONTWRITEBYTECODE": "1", "HOME": str(self.root)}
+
+    def snapshot(self) -> dict[str, tuple[object, ...]]:
+        """Take every file, folder and link down, with content, mode, owner and, for a file, modification time."""
+        tree: dict[str, tuple[object, ...]] = {}
+        for path in sorted(self.root.rglob("*")):
+            status = path.lstat()
+            facts: tuple[object, ...] = (oct(status.st_mode), status.st_uid, status.st_gid)
+            if path.is_symlink():
+                facts += (os.readlink(path),)
+            elif path.is_file():
+                facts += (hashlib.sha256(path.read_bytes()).hexdigest(), status.st_mtime_ns)
+            tree[str(path.relative_to(self.root))] = facts
+        return tree
+
+    def _copy_interpreter(self) -> None:
+        """Copy the interpreter and its standard library: what is written to it is written to the copy."""
+        prefix = self.interpreter.python.parent.parent
+        library = self.root / "usr/lib" / self.version
+        self.base.parent.mkdir(parents=True)
+        shutil.copy2(self.interpreter.python, self.base)
+        skipped = shutil.ignore_patterns(
+            "test", "tests", "idlelib", "turtledemo", "ensurepip", "config-*", "*-packages"
+        )
+        shutil.copytree(prefix / "lib" / self.version, library, symlinks=True, ignore=skipped)
+        foreign = library / "sitecustomize.py"
+        foreign.unlink(missing_ok=True)
+        if self.has_sitecustomize:
+            # As on Debian and Ubuntu: a link in the standard library to a file below /etc.
+            configured = self.root / "etc" / self.version / "sitecustomize.py"
+            configured.parent.mkdir(parents=True)
+            configured.write_text(FOREIGN_SITECUSTOMIZE)
+            foreign.symlink_to(os.path.relpath(configured, library))
+            self.run([self.base, "-m", "compileall", "-q", foreign])
+        for folder in (f"usr/local/lib/{self.version}/dist-packages", "usr/lib/python3/dist-packages"):
+            (self.root / folder).mkdir(parents=True)
+        for folder in ("driver", "jars", "python_shell", ".python_edge_libs", "spark/python/lib"):
+            (self.root / "databricks" / folder).mkdir(parents=True)
+        for archive in ("spark/python/lib/py4j-0.10.9.7-src.zip", "jars/spark--driver-spark_3.5.jar"):
+            with zipfile.ZipFile(self.root / "databricks" / archive, "w") as file:
+                file.writestr("README", "an archive on the path")
+
+    def _make_runtime(self) -> None:
+        """Make the runtime's environment by the recipe of Databricks' container images."""
+        environment = self.root / "databricks/python3"
+        python = [f"--python={self.base}", "--system-site-packages", "--no-periodic-update", "--quiet"]
+        self.run([sys.executable, "-m", "virtualenv", *python, environment])
+        self.runtime.symlink_to("python3")
+        # As on a runtime: setuptools, and with it a start-up file that has nothing to do with editable installs.
+        self.pip("install", "--quiet", "setuptools", "wheel")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook's environment, and the processes that its kernel's interpreter starts."""
+
+    node: Node
+    environment: Path
+
+    @property
+    def python(self) -> Path:
+        """The kernel's interpreter."""
+        return self.environment / "bin/python"
+
+    @property
+    def layers(self) -> list[str]:
+        """The six layers of a notebook, from its own to the lowest."""
+        node, version = self.node, self.node.version
+        return [
+            str(node.layer(self.environment)),
+            str(node.layer(node.cluster_libraries)),
+            str(node.layer(node.runtime)),
+            f"{node.root}/usr/local/lib/{version}/dist-packages",
+            f"{node.root}/usr/lib/python3/dist-packages",
+            f"{node.root}/databricks/.python_edge_libs",
+        ]
+
+    @property
+    def python_path(self) -> list[str]:
+        """The kernel's PYTHONPATH."""
+        databricks = self.node.root / "databricks"
+        return [
+            f"{databricks}/driver",
+            f"{databricks}/spark/python",
+            f"{databricks}/spark/python/lib/py4j-0.10.9.7-src.zip",
+            f"{databricks}/jars/spark--driver-spark_3.5.jar",
+            "/WSFS_NOTEBOOK_DIR",
+            f"{databricks}/python_shell",
+        ]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a kernel's environment has beside a node's."""
+        return {"PYTHONPATH": os.pathsep.join(self.python_path)}
+
+    def run(self, code: str, *, check: bool = False, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run code in a fresh interpreter of this notebook."""
+        return self.node.run([self.python, "-c", code], check=check, **(self.environ | environ))

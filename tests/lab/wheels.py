@@ -1,0 +1,54 @@
+"""The wheels that a node is furnished with: fetched from the package index, or built from this repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+REPOSITORY = Path(__file__).parent.parent.parent
+LOWEST = ("packaging==21.3", "platformdirs==2.5.0")
+"""The oldest versions of our dependencies that we promise to work with: about what DBR 13.3 LTS has."""
+
+
+class FetchError(Exception):
+    """The package index did not give what a test needs."""
+
+
+def fill_wheelhouse(folder: Path) -> Path:
+    """Put dbx-patch's wheel and what a runtime's layer needs into a folder, for pip's `--find-links`."""
+    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPOSITORY)
+    for wanted in (("setuptools", "wheel", "packaging", "platformdirs"), LOWEST):
+        pip("download", "--quiet", "--only-binary=:all:", "--dest", folder, *wanted)
+    return folder
+
+
+def fetch_databricks_connect(release: str) -> Path:
+    """Fetch a published `databricks-connect` wheel of a release such as `16.4`, into a cache outside the repository."""
+    cache = user_cache_path("dbx-patch") / "databricks-connect"
+    pattern = f"databricks_connect-{release}.*.whl"
+    if not any(cache.glob(pattern)):
+        # It asks for Python 3.12, and is only unpacked here.
+        wanted = ["--python-version=3.12", "--only-binary=:all:", f"databricks-connect=={release}.*"]
+        pip("download", "--quiet", "--no-deps", "--dest", cache, *wanted)
+    return max(cache.glob(pattern))
+
+
+def unpack_hook(wheel: Path, folder: Path) -> Path:
+    """Take the module of `WsfsImportHook`, and the one that it imports, out of a wheel; return their folder."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in ("pyspark/wsfs_import_hook.py", "pyspark/_engine_adapters.py"):
+            if name in archive.namelist():
+                archive.extract(name, folder)
+    return folder / "pyspark"
+
+
+def pip(*arguments: str | Path) -> None:
+    """Run the tests' own pip. Raises FetchError with what it said if it fails."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise FetchError(done.stderr.strip() or done.stdout.strip())

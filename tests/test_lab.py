@@ -1,0 +1,26 @@
+"""The lab is what it claims to be: else no other test proves anything."""
+
+from __future__ import annotations
+
+import json
+
+from tests.lab.node import Node
+
+
+def test_notebook_path_is_the_one_of_real_clusters(node: Node) -> None:
+    notebook = node.make_notebook()
+
+    done = notebook.run("import json, site, sys; print(json.dumps([sys.path[1:], site.ENABLE_USER_SITE]))", check=True)
+
+    path, user_site = json.loads(done.stdout)
+    library = node.root / "usr/lib"
+    version = f"3{node.interpreter.minor}"
+    standard = [f"{library}/python{version}.zip", f"{library}/{node.version}", f"{library}/{node.version}/lib-dynload"]
+    assert path == [*notebook.python_path, *standard, *notebook.layers]
+    assert user_site is False
+
+
+def test_runtime_loads_the_sitecustomize_of_the_standard_library(node: Node) -> None:
+    code = "import sys; print(getattr(sys.modules.get('sitecustomize'), 'a_distribution_was_here', None))"
+
+    assert node.run([node.python, "-c", code]).stdout.strip() == ("True" if node.has_sitecustomize else "None")
