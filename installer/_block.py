@@ -23,6 +23,7 @@ try:
             module.__file__ = path
             exec(code, vars(module))
     _dbx_patch()
+    del _dbx_patch
 except BaseException:  # nothing here may keep Python from starting
     pass
 {end}

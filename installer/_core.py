@@ -34,7 +34,7 @@ class Place:
     """1: a `sitecustomize` of our own loads it; 2: somebody else's does."""
     shim: Path
     host: Path
-    """The `sitecustomize` that loads the shim, with links resolved."""
+    """The `sitecustomize` that loads the shim, as Python finds it: its byte code lies there, even if it is a link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def install(python: str) -> Installation:
     try:
         with Transaction() as transaction:
             for host, shim in find_hosts(answer):  # of a slot that was right before
-                if shim == place.shim and host != place.host:
+                if shim == place.shim and host.resolve() != place.host.resolve():
                     restore_host(transaction, answer, host, shim)
             transaction.write(place.shim, render(answer, str(place.shim)))
             write_byte_code(transaction, answer, place.shim)
@@ -149,7 +149,7 @@ def status(python: str) -> Status:
         version=live.get("version") or (stamp.version if stamp else None),
         slot=None if host is None else 1 if is_own(read(host) or b"") else 2,
         file=str(shim) if shim else None,
-        shadowed_by=str(first) if shim and first and not live and first.resolve() != host else None,
+        shadowed_by=str(first) if shim and first and not live and first != host else None,
         disabled=sitecustomize.switched_on("DBX_PATCH_DISABLE"),
         hooks=live.get("hooks", {}),
         layers=list(answer.layers),
@@ -165,17 +165,17 @@ def choose_place(answer: Answer) -> Place:
     others = [file for file in answer.sitecustomizes if not is_own(read(file) or b"")]
     if not others:
         return Place(1, shim, answer.purelib / HOST_FILE)
-    host = others[0].resolve()
+    host = others[0]
     if host.suffix != ".py":
-        msg = f"{others[0]} answers `import sitecustomize` and has no source to extend; nothing was changed."
+        msg = f"{host} answers `import sitecustomize` and has no source to extend; nothing was changed."
         raise InstallerError(msg)
     return Place(2, shim, host)
 
 
 def find_hosts(answer: Answer) -> list[tuple[Path, Path]]:
     """List the `sitecustomize` files on the path that load a shim, each with that shim."""
-    files = {file.resolve(): None for file in answer.sitecustomizes}
-    return [(host, Path(shim)) for host in files for shim in list_shims(read(host) or b"")]
+    files = {file.resolve(): file for file in reversed(answer.sitecustomizes)}
+    return [(host, Path(shim)) for host in reversed(files.values()) for shim in list_shims(read(host) or b"")]
 
 
 def is_shim(file: Path) -> bool:
@@ -207,7 +207,7 @@ def extend_host(transaction: Transaction, answer: Answer, place: Place) -> None:
         if before is not None and not list_shims(before):
             byte_code = byte_code_of(host, answer)
             transaction.rename(byte_code, saved(byte_code))
-        transaction.write(host, after, like=host.stat() if before is not None else None)
+        transaction.write(host.resolve(), after, like=host.stat() if before is not None else None)
     write_byte_code(transaction, answer, host)
 
 
@@ -217,7 +217,7 @@ def restore_host(transaction: Transaction, answer: Answer, host: Path, shim: Pat
     if after is None:
         remove_with_byte_code(transaction, host)
         return
-    transaction.write(host, after, like=host.stat())
+    transaction.write(host.resolve(), after, like=host.stat())
     if list_shims(after):  # another environment's, over the same interpreter
         write_byte_code(transaction, answer, host)
     else:
@@ -236,7 +236,7 @@ def remove_with_byte_code(transaction: Transaction, file: Path) -> None:
 def write_byte_code(transaction: Transaction, answer: Answer, file: Path) -> None:
     """Cache a file's byte code: who starts Python later may not be allowed to, and would compile it every time."""
     byte_code = byte_code_of(file, answer)
-    if file not in transaction.changed and is_fresh(byte_code, file, answer):
+    if file.resolve() not in transaction.changed and is_fresh(byte_code, file, answer):
         return
     with tempfile.TemporaryDirectory(prefix="dbx-patch-") as folder:
         compiled = Path(folder, "compiled.pyc")
@@ -288,8 +288,13 @@ def check_alive(found: Answer, answer: Answer, place: Place) -> None:
     """Raise InstallerError if an interpreter does not run the shim, or says more at start than it did before."""
     if found.live is None:
         first = next(iter(found.sitecustomizes), None)
-        cause = f"it loads {first} instead" if first and first.resolve() != place.host else "it does not load it"
-        msg = f"The shim is not alive in {found.python}: {cause}. {PUT_BACK}"
+        cause = (
+            f"{first} runs instead"
+            if first and first.resolve() != place.host.resolve()
+            else f"{place.host} did not load it"
+        )
+        said = f", and Python said: {last_line(found.stderr)}" if found.stderr else ""
+        msg = f"The shim is not alive in {found.python}: {cause}{said}. {PUT_BACK}"
         raise InstallerError(msg)
     if found.live["version"] != sitecustomize.VERSION:
         msg = (

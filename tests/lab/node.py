@@ -129,7 +129,11 @@ class Node:
             name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "DBX_"))
         }
         # The tree is compared byte for byte, and Python would add byte code to it as it goes.
-        return kept | {"PYTHONDONTWRITEBYTECODE": "1", "HOME": str(self.root)}
+        return kept | {
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(self.root),
+            "LD_LIBRARY_PATH": str(self.root / "usr/lib"),  # the copy's own library, which any user may read
+        }
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:
         """Take every file, folder and link down, with content, mode, owner and, for a file, modification time."""
@@ -154,6 +158,8 @@ class Node:
             "test", "tests", "idlelib", "turtledemo", "ensurepip", "config-*", "*-packages"
         )
         shutil.copytree(prefix / "lib" / self.version, library, symlinks=True, ignore=skipped)
+        for shared in prefix.glob(f"lib/lib{self.version}.so*"):
+            shutil.copy2(shared, self.root / "usr/lib", follow_symlinks=False)
         foreign = library / "sitecustomize.py"
         foreign.unlink(missing_ok=True)
         if self.has_sitecustomize:

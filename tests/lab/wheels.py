@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -20,7 +22,13 @@ class FetchError(Exception):
 
 def fill_wheelhouse(folder: Path) -> Path:
     """Put dbx-patch's wheel and what a runtime's layer needs into a folder, for pip's `--find-links`."""
-    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPOSITORY)
+    # From a copy: setuptools builds in place, where it would meet what another build left, or makes at the moment.
+    with tempfile.TemporaryDirectory() as copy:
+        for name in ("src", "installer", "sitecustomize_template"):
+            shutil.copytree(REPOSITORY / name, Path(copy, name))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(REPOSITORY / name, copy)
+        pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, copy)
     for wanted in (("setuptools", "wheel", "packaging", "platformdirs"), LOWEST):
         pip("download", "--quiet", "--only-binary=:all:", "--dest", folder, *wanted)
     return folder

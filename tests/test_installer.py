@@ -1,0 +1,276 @@
+"""The installer: what it changes, what it says, and that it puts everything back when the proof fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lab.node import Node
+
+SHIM = "dbx_patch_sitecustomize.py"
+
+
+@pytest.fixture
+def ready(node: Node) -> Node:
+    """A node with dbx-patch as a package in the runtime's layer, not installed as a shim yet."""
+    node.install_dbx_patch()
+    return node
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """Read what a command printed with `--json`."""
+    assert done.stderr == ""
+    return dict(json.loads(done.stdout))
+
+
+def test_says_what_it_did_and_where_it_is(ready: Node) -> None:
+    layer = ready.layer(ready.root / "databricks/python3")
+    library = ready.root / "usr/lib" / ready.version / "sitecustomize.py"
+    before = result(ready.dbx_patch("dbx_patch", "status", "--json"))
+    assert (before["live"], before["slot"], before["file"], before["version"]) == (False, None, None, None)
+
+    installed = result(ready.dbx_patch("dbx_patch.install", "--json"))
+
+    slot = 2 if ready.has_sitecustomize else 1
+    host = library if ready.has_sitecustomize else layer / "sitecustomize.py"
+    assert (installed["slot"], installed["file"], installed["host"]) == (slot, str(layer / SHIM), str(host))
+    done = ready.dbx_patch("dbx_patch", "status", "--json")
+    status = result(done)
+    assert done.returncode == 0
+    assert (status["live"], status["slot"], status["shadowed_by"]) == (True, slot, None)
+    assert status["file"] == str(layer / SHIM)
+    assert status["version"] == installed["version"]
+    assert set(status["hooks"]) == {"dbruntime.wsfs_import_hook", "pyspark.wsfs_import_hook"}  # type: ignore[call-overload]
+
+
+def test_second_install_changes_nothing_and_says_so(ready: Node) -> None:
+    ready.dbx_patch("dbx_patch.install")
+    before = ready.snapshot()
+
+    done = ready.dbx_patch("dbx_patch.install")
+
+    assert done.returncode == 0
+    assert "already installed" in done.stdout
+    assert ready.snapshot() == before
+    assert result(ready.dbx_patch("dbx_patch.install", "--json"))["changed"] == []
+
+
+def test_uninstalling_twice_has_nothing_to_do(ready: Node) -> None:
+    before = ready.snapshot()
+    ready.dbx_patch("dbx_patch.install")
+    ready.dbx_patch("dbx_patch.uninstall")
+    assert ready.snapshot() == before
+
+    done = ready.dbx_patch("dbx_patch.uninstall")
+
+    assert done.returncode == 0
+    assert "nothing to do" in done.stdout
+    assert ready.snapshot() == before
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_every_user_may_read_what_only_its_owner_may_write(ready: Node, umask: int) -> None:
+    command = f"umask {umask:03o}; exec '{ready.python}' -m dbx_patch.install --json"
+
+    changed = [ready.root / file for file in result(ready.run(["sh", "-c", command]))["changed"]]  # type: ignore[attr-defined]
+
+    assert [file.suffix for file in changed].count(".pyc") >= 2
+    for file in changed:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o644
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o755
+
+
+def test_byte_code_is_cached_and_used(ready: Node) -> None:
+    """Else every start of a user who may not write there would compile both files."""
+    ready.dbx_patch("dbx_patch.install")
+
+    done = ready.run([ready.python, "-v", "-c", "pass"])
+
+    loaded = [line for line in done.stderr.splitlines() if "code object from " in line and "sitecustomize" in line]
+    assert len(loaded) == 2
+    assert all(line.endswith(".pyc'") for line in loaded)
+
+
+@pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
+class TestForeign:
+    """With somebody else's `sitecustomize` in the standard library."""
+
+    def foreign(self, node: Node) -> Path:
+        return node.root / "etc" / node.version / "sitecustomize.py"
+
+    def test_runs_as_before_and_keeps_its_link_owner_mode_and_time(self, ready: Node) -> None:
+        foreign = self.foreign(ready)
+        foreign.chmod(0o640)
+        os.chown(foreign, 1234, 2345) if os.geteuid() == 0 else None
+        before = foreign.stat()
+
+        assert ready.dbx_patch("dbx_patch.install").returncode == 0
+
+        after = foreign.stat()
+        kept = ("st_mode", "st_uid", "st_gid", "st_mtime_ns")
+        assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+        assert (ready.root / "usr/lib" / ready.version / "sitecustomize.py").is_symlink()
+        code = "import sitecustomize, sys; print(sitecustomize.a_distribution_was_here, sitecustomize.__file__)"
+        ours = "print('dbx_patch_sitecustomize' in sys.modules, '_dbx_patch' in vars(sitecustomize))"
+        done = ready.run([ready.python, "-c", f"{code}; {ours}"])
+        assert done.stdout.split() == [
+            "True",
+            f"{ready.root}/usr/lib/{ready.version}/sitecustomize.py",
+            "True",
+            "False",
+        ]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param(b"a = 1", id="no newline at the end"),
+            pytest.param(b"a = 1\r\nb = 2\r\n", id="CRLF"),
+            pytest.param(b"# coding: latin-1\na = '\xe9'\n", id="Latin-1"),
+            pytest.param(b"", id="empty"),
+            pytest.param(b"\xef\xbb\xbfa = 1\n", id="signature"),
+            pytest.param(b"if True:\n    a = 1\n    ", id="blanks at the end"),
+        ],
+    )
+    def test_comes_back_byte_for_byte(self, ready: Node, content: bytes) -> None:
+        self.foreign(ready).write_bytes(content)
+        before = ready.snapshot()
+
+        assert ready.dbx_patch("dbx_patch.install").returncode == 0
+        assert self.foreign(ready).read_bytes().startswith(content)
+        assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+
+        assert ready.snapshot() == before
+
+    def test_an_edit_made_meanwhile_survives(self, ready: Node) -> None:
+        ready.dbx_patch("dbx_patch.install")
+        content = self.foreign(ready).read_text()
+        self.foreign(ready).write_text(f"first = 1\n{content}last = 1\n")
+
+        assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+
+        rest = self.foreign(ready).read_text()
+        assert rest.startswith("first = 1\n")
+        assert rest.endswith("last = 1\n")
+        assert "dbx" not in rest
+
+    @pytest.mark.parametrize("last", ["def (", "raise RuntimeError", "\0"])
+    def test_where_it_keeps_ours_from_running_everything_is_put_back(self, ready: Node, last: str) -> None:
+        with self.foreign(ready).open("a") as file:
+            file.write(f"{last}\n")
+        before = ready.snapshot()
+
+        done = ready.dbx_patch("dbx_patch.install")
+
+        assert done.returncode == 1
+        message = done.stderr.splitlines()[-1]  # Python has said before that this `sitecustomize` is broken
+        assert message.startswith("error: ")
+        assert "sitecustomize.py" in message
+        assert "Everything was put back" in message
+        assert ready.snapshot() == before
+
+    def test_two_environments_over_one_interpreter(self, ready: Node) -> None:
+        """Each has its own lines in the file; the one that stays keeps running when the other goes."""
+        before = ready.snapshot()
+        other = str(ready.cluster_libraries / "bin/python")
+
+        ready.dbx_patch("dbx_patch.install")
+        assert ready.dbx_patch("dbx_patch.install", "--python", other).returncode == 0
+        assert self.foreign(ready).read_text().count(">>> dbx-patch >>>") == 2
+        ready.dbx_patch("dbx_patch.uninstall")
+
+        status = result(ready.dbx_patch("dbx_patch", "status", "--json", "--python", other))
+        assert status["live"]
+        assert str(status["file"]).startswith(str(ready.layer(ready.cluster_libraries)))
+        ready.dbx_patch("dbx_patch.uninstall", "--python", other)
+        assert ready.snapshot() == before
+
+    def test_one_that_appears_later_is_extended_by_the_next_install(self, ready: Node) -> None:
+        link = ready.root / "usr/lib" / ready.version / "sitecustomize.py"
+        link.rename(link.with_suffix(".away"))
+        ready.dbx_patch("dbx_patch.install")
+        link.with_suffix(".away").rename(link)
+        shadowed = result(ready.dbx_patch("dbx_patch", "status", "--json"))
+        assert (shadowed["live"], shadowed["slot"], shadowed["shadowed_by"]) == (False, 1, str(link))
+
+        assert result(ready.dbx_patch("dbx_patch.install", "--json"))["slot"] == 2
+
+        assert result(ready.dbx_patch("dbx_patch", "status", "--json"))["slot"] == 2
+        assert not (ready.layer(ready.runtime) / "sitecustomize.py").exists()
+
+
+@pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+class TestCommandLine:
+    """What a person and a script see."""
+
+    @pytest.mark.parametrize("command", ["install", "uninstall", "status"])
+    def test_an_interpreter_that_is_none_gets_one_line(self, installed: Node, tmp_path: Path, command: str) -> None:
+        broken = tmp_path / "python"
+        broken.write_text("#!/bin/sh\necho 'no such thing' >&2\nexit 3\n")
+        broken.chmod(0o755)
+        for python in (str(tmp_path / "absent"), str(broken), "/dev/null"):
+            done = installed.dbx_patch("dbx_patch", command, "--python", python)
+            assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+            assert python in done.stderr
+            done = installed.dbx_patch("dbx_patch", command, "--json", "--python", python)
+            assert (done.returncode, done.stderr) == (1, "")
+            assert python in json.loads(done.stdout)["error"]
+
+    @pytest.mark.parametrize("arguments", [[], ["instal"], ["install", "--pyhton", "x"], ["install", "extra"]])
+    def test_wrong_usage_exits_with_2(self, installed: Node, arguments: list[str]) -> None:
+        done = installed.dbx_patch("dbx_patch", *arguments)
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "usage: python -m dbx_patch" in done.stderr
+
+    def test_console_script_is_the_same(self, installed: Node) -> None:
+        script = installed.runtime / "bin/dbx-patch"
+
+        by_script = installed.run([script, "status", "--json"])
+
+        assert by_script.stdout == installed.dbx_patch("dbx_patch", "status", "--json").stdout
+        assert installed.run([script, "--help"]).stdout.startswith("usage: dbx-patch ")
+
+    def test_status_shows_the_layers_and_their_editable_installs(self, installed: Node) -> None:
+        notebook = installed.make_notebook()
+        command = [notebook.python, "-m", "dbx_patch", "status", "--json"]
+
+        status = result(installed.run([*command], **notebook.environ))
+
+        layers: list[dict[str, object]] = status["layers"]  # type: ignore[assignment]
+        assert [layer["path"] for layer in layers] == notebook.layers[:-1]  # .python_edge_libs is none by its name
+        assert [layer["opened_by_site"] for layer in layers] == [True, False, False, False, False]
+        editables = {str(layer["path"]): layer["editables"] for layer in layers}
+        assert [entry["root"] for entry in editables[notebook.layers[2]]] == [str(installed.project("testx") / "src")]  # type: ignore[attr-defined]
+        assert [editables[path] for path in notebook.layers[:-1] if path != notebook.layers[2]] == [[], [], [], []]
+
+    def test_status_is_told_to_people_as_well(self, installed: Node) -> None:
+        done = installed.dbx_patch("dbx_patch", "status")
+        off = installed.run([installed.python, "-m", "dbx_patch", "status"], check=False, DBX_PATCH_DISABLE="1")
+
+        assert (done.returncode, off.returncode) == (0, 1)
+        assert " is live in " in done.stdout
+        assert "__editable__.testx-0.1.0.pth: " in done.stdout
+        assert "turned off by DBX_PATCH_DISABLE" in off.stdout
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; CI runs as root")
+    def test_who_may_not_write_there_is_told_so_and_changes_nothing(self, ready: Node) -> None:
+        for folder in (ready.root, *ready.root.parents):
+            if "pytest-" in str(folder):
+                folder.chmod(0o755)  # pytest makes it for its own user alone
+        before = ready.snapshot()
+        command = f"import os; os.setgid(65534); os.setuid(65534); os.execv('{ready.python}', ['{ready.python}', '-m', 'dbx_patch.install'])"
+
+        done = ready.run([ready.base, "-c", command], check=False)
+
+        assert done.returncode == 1
+        assert "Permission denied" in done.stderr
+        assert "Nothing was installed" in done.stderr
+        assert ready.snapshot() == before
