@@ -6,6 +6,7 @@ import contextlib
 import struct
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -307,7 +308,7 @@ def check_alive(found: Answer, answer: Answer, place: Place) -> None:
         raise InstallerError(msg)
 
 
-def sweep(changed: list[Path]) -> None:
+def sweep(changed: Iterable[Path]) -> None:
     """Remove the byte code folders that have been emptied."""
     for folder in {path.parent for path in changed if path.parent.name == "__pycache__"}:
         with contextlib.suppress(OSError):

@@ -33,7 +33,7 @@ class Transaction:
     def __init__(self) -> None:
         self._before: list[Before] = []
         self._made: list[Path] = []
-        self.changed: list[Path] = []
+        self.changed: dict[Path, None] = {}
         """The files that were changed, in order."""
 
     def __enter__(self) -> Self:
@@ -58,13 +58,13 @@ class Transaction:
         before = self._remember(path)
         if before.content == content and before.status and stat.S_IMODE(before.status.st_mode) == mode_of(like):
             return
-        self.changed.append(path)
+        self.changed[path] = None
         replace(path, content, like)
 
     def remove(self, path: Path) -> None:
         """Remove a file, if there is one."""
         if self._remember(path).content is not None:
-            self.changed.append(path)
+            self.changed[path] = None
             path.unlink()
 
     def rename(self, path: Path, target: Path) -> None:
@@ -72,7 +72,7 @@ class Transaction:
         content = self._remember(path).content
         if content is not None:
             self._remember(target)
-            self.changed.append(target)
+            self.changed[target] = None
             path.replace(target)
 
     def make_folder(self, folder: Path) -> None:

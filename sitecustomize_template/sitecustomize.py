@@ -159,7 +159,7 @@ def read_pth(pth: str) -> "list[str]":
     if b"\0" in data:
         raise ValueError("refused: NUL bytes")
     try:
-        text = data.decode("utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8")
+        text = data[3 if data.startswith(b"\xef\xbb\xbf") else 0 :].decode()
     except UnicodeDecodeError:
         text = os.fsdecode(data)  # by the locale's encoding; a path survives what that can't decode
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -54,7 +54,7 @@ def project(node: Node) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, bool], Node]]:
+def installed_nodes() -> Iterator[dict[tuple[str, bool], Node]]:
     """The shared nodes that have been built so far."""
     nodes: dict[tuple[str, bool], Node] = {}
     yield nodes

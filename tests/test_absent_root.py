@@ -8,9 +8,10 @@ import pytest
 
 from tests.conftest import require
 from tests.lab.hooks import place_hook, provide_hook
+from tests.lab.node import OFF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.lab.node import Node, Notebook
@@ -100,7 +101,7 @@ def test_imports_once_the_folder_is_back_behind_the_real_hook(project: Absentee,
 
 @pytest.mark.usefixtures("absent")
 def test_is_lost_for_good_without_us(project: Absentee) -> None:
-    done = project.notebook.run(project.comes_back(patience=2), check=True, DBX_PATCH_DISABLE="1")
+    done = project.notebook.run(project.comes_back(patience=2), OFF, check=True)
 
     assert done.stdout.splitlines() == [project.outcome[0]] * 2
 
@@ -134,28 +135,30 @@ print(time.monotonic() - start)
 
 @pytest.mark.parametrize("present", [True, False], ids=["present", "absent"])
 def test_start_asks_no_more_of_the_folder_than_site_does(
-    project: Absentee, request: pytest.FixtureRequest, present: bool
+    project: Absentee,
+    request: pytest.FixtureRequest,
+    present: bool,  # noqa: FBT001
 ) -> None:
     if not present:
         request.getfixturevalue("absent")
 
     for python in (project.notebook.python, project.node.python):
-        with_us, without_us = at_start(project, python), at_start(project, python, DBX_PATCH_DISABLE="1")
+        with_us, without_us = at_start(project, python), at_start(project, python, OFF)
         assert with_us == without_us
         opens_the_layer = (python == project.notebook.python) == (project.name == "testy")
         assert (with_us > 0) == opens_the_layer
 
 
-def at_start(project: Absentee, python: Path | None = None, **environ: str) -> int:
+def at_start(project: Absentee, python: Path | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Count the system calls that name the project's folder when an interpreter starts."""
-    return trace(project, python or project.notebook.python, "pass", **environ)[1]
+    return trace(project, python or project.notebook.python, "pass", environ)[1]
 
 
-def trace(project: Absentee, python: Path, code: str, **environ: str) -> tuple[str, int]:
+def trace(project: Absentee, python: Path, code: str, environ: Mapping[str, str] | None = None) -> tuple[str, int]:
     """Run code, and count the system calls, of whatever kind, that name the project's folder."""
     log = project.node.root / "strace.log"
     command = [require("strace"), "-f", "-qq", "-s", "500", "-o", str(log), str(python), "-c", code]
-    done = project.node.run([*command], **(project.notebook.environ | environ))
+    done = project.node.run(command, project.notebook.environ | dict(environ or {}))
     # To read the `.pth` file is to see its name as well; that asks nothing of the folder.
     calls = [line for line in log.read_text().splitlines() if str(project.folder) in line and " read(" not in line]
     log.unlink()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.node import OFF
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -242,7 +244,7 @@ class TestCommandLine:
         notebook = installed.make_notebook()
         command = [notebook.python, "-m", "dbx_patch", "status", "--json"]
 
-        status = result(installed.run([*command], **notebook.environ))
+        status = result(installed.run(command, notebook.environ))
 
         layers: list[dict[str, object]] = status["layers"]  # type: ignore[assignment]
         assert [layer["path"] for layer in layers] == notebook.layers[:-1]  # .python_edge_libs is none by its name
@@ -253,7 +255,7 @@ class TestCommandLine:
 
     def test_status_is_told_to_people_as_well(self, installed: Node) -> None:
         done = installed.dbx_patch("dbx_patch", "status")
-        off = installed.run([installed.python, "-m", "dbx_patch", "status"], check=False, DBX_PATCH_DISABLE="1")
+        off = installed.run([installed.python, "-m", "dbx_patch", "status"], OFF, check=False)
 
         assert (done.returncode, off.returncode) == (0, 1)
         assert " is live in " in done.stdout
@@ -266,7 +268,8 @@ class TestCommandLine:
             if "pytest-" in str(folder):
                 folder.chmod(0o755)  # pytest makes it for its own user alone
         before = ready.snapshot()
-        command = f"import os; os.setgid(65534); os.setuid(65534); os.execv('{ready.python}', ['{ready.python}', '-m', 'dbx_patch.install'])"
+        run = f"os.execv('{ready.python}', ['{ready.python}', '-m', 'dbx_patch.install'])"
+        command = f"import os; os.setgid(65534); os.setuid(65534); {run}"
 
         done = ready.run([ready.base, "-c", command], check=False)
 

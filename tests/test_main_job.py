@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.node import OFF
 from tests.lab.wheels import LOWEST
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.lab.node import Node, Notebook
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 IMPORT = "from testx import function1; print(function1())"
 
 
-def says_function1(notebook: Notebook, project: Path, **environ: str) -> bool:
+def says_function1(notebook: Notebook, project: Path, environ: Mapping[str, str] | None = None) -> bool:
     """Run the import in a fresh interpreter of a notebook: it works from the project's folder, or fails as it does."""
-    done = notebook.run(IMPORT, **environ)
+    done = notebook.run(IMPORT, environ)
     if done.returncode:
         assert "ModuleNotFoundError: No module named 'testx'" in done.stderr
         return False
@@ -79,11 +81,11 @@ def test_the_environment_turns_it_off(installed: Node) -> None:
     notebook = installed.make_notebook()
     path = "import sys; print(sys.path[1:], sys.meta_path)"
 
-    dead = notebook.run(IMPORT, DBX_PATCH_DISABLE="1")
+    dead = notebook.run(IMPORT, OFF)
 
     assert "No module named 'testx'" in dead.stderr
     assert "/testx/src" in notebook.run(path).stdout
-    assert "/testx/src" not in notebook.run(path, DBX_PATCH_DISABLE="1").stdout
-    assert "namespace" not in notebook.run(path, DBX_PATCH_DISABLE="1").stdout
+    assert "/testx/src" not in notebook.run(path, OFF).stdout
+    assert "namespace" not in notebook.run(path, OFF).stdout
     for off in ("", "0"):
-        assert says_function1(notebook, installed.project("testx"), DBX_PATCH_DISABLE=off)
+        assert says_function1(notebook, installed.project("testx"), {"DBX_PATCH_DISABLE": off})

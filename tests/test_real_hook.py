@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.hooks import MODULES, PLACEMENTS, place_hook, provide_hook
+from tests.lab.node import OFF
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.lab.node import Node
@@ -44,15 +46,15 @@ def test_library_imports_what_is_editable_and_nothing_else(hooked: Node, module:
     start += place_hook(hooked, module, placement)
     by_library = start + "import a_library; print(a_library.load({!r}).__file__)"
 
-    def load(name: str, **environ: str) -> str:
-        done = notebook.run(by_library.format(name), **environ)
+    def load(name: str, environ: Mapping[str, str] | None = None) -> str:
+        done = notebook.run(by_library.format(name), environ)
         top = name.partition(".")[0]
         assert done.returncode == 0 or f"ModuleNotFoundError: No module named '{top}'" in done.stderr
         return done.stdout
 
-    assert load("testx.functions", DBX_PATCH_DISABLE="1") == ""
+    assert load("testx.functions", OFF) == ""
     assert load("testx.functions") == f"{project}/src/testx/functions.py\n"
-    assert load("helper", DBX_PATCH_DISABLE="1") == ""
+    assert load("helper", OFF) == ""
     assert load("helper") == ""
     # A user's own import goes through the hook as before.
     own = notebook.run(start + "import helper, testx; print(helper.__file__)", check=True)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.node import OFF
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.lab.node import Node, Notebook
@@ -37,11 +39,11 @@ def shim(installed: Node) -> Iterator[Path]:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def starts_silently(notebook: Notebook, **environ: str) -> bool:
+def starts_silently(notebook: Notebook, environ: Mapping[str, str] | None = None) -> bool:
     """Start a notebook's interpreter and the runtime's; both are well and say nothing."""
-    done = notebook.run("pass", **environ)
+    done = notebook.run("pass", environ)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = notebook.node.run([notebook.node.python, "-c", "pass"], check=False, **environ)
+    done = notebook.node.run([notebook.node.python, "-c", "pass"], environ, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return True
 
@@ -70,13 +72,12 @@ def test_closed_streams(installed: Node, name: str) -> None:
     number = {"stdin": 0, "stdout": 1, "stderr": 2}[name]
     code = f"import os, sys; os.close({number}); os.execv(sys.argv[1], [sys.argv[1], '-c', 'import testx'])"
 
-    assert installed.run([installed.base, "-c", code, installed.python], DBX_PATCH_DEBUG="1").returncode == 0
+    assert installed.run([installed.base, "-c", code, installed.python], {"DBX_PATCH_DEBUG": "1"}).returncode == 0
 
 
-FINDER = "import __editable___boom_finder; __editable___boom_finder.install()\n"
 LAYERS: dict[str, Callable[[Path], object]] = {
-    "absent": lambda layer: layer.rmdir(),
-    "a file": lambda layer: (layer.rmdir(), layer.write_text("")),
+    "absent": lambda layer: layer.rename(layer.with_name("elsewhere")),
+    "a file": lambda layer: layer.rename(layer.with_name("elsewhere")).with_name(layer.name).write_text(""),
     "a .pth in Latin-1": lambda layer: layer.joinpath("caf\udce9.pth").write_bytes(b"/caf\xe9\n"),
     "a .pth in UTF-16": lambda layer: layer.joinpath("a.pth").write_text("/somewhere\n", "utf-16"),
     "a .pth with NUL bytes": lambda layer: layer.joinpath("a.pth").write_bytes(b"/some\0where\n"),
@@ -85,15 +86,20 @@ LAYERS: dict[str, Callable[[Path], object]] = {
     "a .pth that is a pipe": lambda layer: os.mkfifo(layer / "a.pth"),
     "a .pth that dangles": lambda layer: layer.joinpath("a.pth").symlink_to("nowhere"),
     "a .pth that is a loop": lambda layer: layer.joinpath("a.pth").symlink_to("a.pth"),
-    "a finder that is not there": lambda layer: layer.joinpath("__editable__.boom-1.pth").write_text(FINDER),
-    **{
-        f"a finder that does: {statement}": lambda layer, statement=statement: (
-            layer.joinpath("__editable__.boom-1.pth").write_text(FINDER),
-            layer.joinpath("__editable___boom_finder.py").write_text(f"{statement}\n"),
-        )
-        for statement in ("raise RuntimeError", "raise SystemExit(3)", "raise KeyboardInterrupt", "def (")
-    },
+    "a finder that is not there": lambda layer: write_finder(layer, None),
+    "a finder that raises": lambda layer: write_finder(layer, "raise RuntimeError"),
+    "a finder that exits": lambda layer: write_finder(layer, "raise SystemExit(3)"),
+    "a finder that is interrupted": lambda layer: write_finder(layer, "raise KeyboardInterrupt"),
+    "a finder that is no Python": lambda layer: write_finder(layer, "def ("),
 }
+
+
+def write_finder(layer: Path, statement: str | None) -> None:
+    """Write an editable install whose finder is at fault."""
+    run = "import __editable___boom_finder; __editable___boom_finder.install()\n"
+    layer.joinpath("__editable__.boom-1.pth").write_text(run)
+    if statement is not None:
+        layer.joinpath("__editable___boom_finder.py").write_text(f"{statement}\n")
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
@@ -104,7 +110,7 @@ def test_layer(installed: Node, tmp_path: Path, kind: str) -> None:
     layer.mkdir()
     LAYERS[kind](layer)
 
-    assert starts_silently(installed.make_notebook(), PYTHONPATH=str(layer))
+    assert starts_silently(installed.make_notebook(), {"PYTHONPATH": str(layer)})
 
 
 HOOK_MODULES = {
@@ -141,8 +147,8 @@ else:
 """
     notebook = installed.make_notebook()
 
-    with_us = notebook.run(code, PYTHONPATH=str(tmp_path))
-    without_us = notebook.run(code, PYTHONPATH=str(tmp_path), DBX_PATCH_DISABLE="1")
+    with_us = notebook.run(code, {"PYTHONPATH": str(tmp_path)})
+    without_us = notebook.run(code, {"PYTHONPATH": str(tmp_path), **OFF})
 
     assert (with_us.returncode, with_us.stdout) == (without_us.returncode, without_us.stdout)
     assert with_us.stderr == without_us.stderr

@@ -51,7 +51,9 @@ def candidates() -> list[Path]:
 
 def describe(python: Path) -> Interpreter | None:
     """Ask an interpreter what it is; None if it does not start, as a shim of pyenv's for a version that is off."""
-    code = "import sys, sysconfig; print(sys.base_prefix, sys.version_info[1], 'deb_system' in sysconfig.get_scheme_names())"
+    code = (
+        "import sys as p, sysconfig as s; print(p.base_prefix, p.version_info[1], 'deb_system' in s.get_scheme_names())"
+    )
     try:
         done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False)
     except OSError:

@@ -15,12 +15,15 @@ import subprocess
 import sys
 import uuid
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.interpreters import Interpreter
 from tests.lab.wheels import REPOSITORY
 
+OFF = {"DBX_PATCH_DISABLE": "1"}
+"""The environment in which nothing of ours happens."""
 FOREIGN_SITECUSTOMIZE = """\
 # What a distribution puts here, as Debian and Ubuntu do: a look for a crash reporter that is seldom there.
 try:
@@ -87,9 +90,9 @@ class Node:
 
     def pip(self, *arguments: str | Path, python: Path | None = None) -> str:
         """Run the runtime's pip on the wheelhouse, for another environment with `python`."""
-        pip: list[str | Path] = [self.python, "-m", "pip", "--disable-pip-version-check"]
+        pip = [self.python, "-m", "pip", "--disable-pip-version-check"]
         only = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheelhouse)}
-        return self.run([*pip, *(["--python", python] if python else []), *arguments], **only).stdout
+        return self.run([*pip, *(["--python", python] if python else []), *arguments], only).stdout
 
     def install_editable(self, project: Path, *, python: Path | None = None) -> None:
         """Install a project editable: into the runtime's layer, or into that of another interpreter."""
@@ -103,12 +106,14 @@ class Node:
         """Run `python -m dbx_patch` by the runtime's interpreter."""
         return self.run([self.python, "-m", *arguments], check=False)
 
-    def run(self, command: list[str | Path], *, check: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, command: Sequence[object], environ: Mapping[str, str] | None = None, *, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the environment that the node's processes have; its output is shown where it fails."""
         __tracebackhide__ = True
         done = subprocess.run(
-            command,
-            env=self.environ() | environ,
+            [str(part) for part in command],
+            env=self.environ() | dict(environ or {}),
             cwd=self.root,
             capture_output=True,
             encoding="utf-8",
@@ -142,7 +147,7 @@ class Node:
             status = path.lstat()
             facts: tuple[object, ...] = (oct(status.st_mode), status.st_uid, status.st_gid)
             if path.is_symlink():
-                facts += (os.readlink(path),)
+                facts += (str(path.readlink()),)
             elif path.is_file():
                 facts += (hashlib.sha256(path.read_bytes()).hexdigest(), status.st_mtime_ns)
             tree[str(path.relative_to(self.root))] = facts
@@ -230,6 +235,8 @@ class Notebook:
         """What a kernel's environment has beside a node's."""
         return {"PYTHONPATH": os.pathsep.join(self.python_path)}
 
-    def run(self, code: str, *, check: bool = False, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, code: str, environ: Mapping[str, str] | None = None, *, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Run code in a fresh interpreter of this notebook."""
-        return self.node.run([self.python, "-c", code], check=check, **(self.environ | environ))
+        return self.node.run([self.python, "-c", code], self.environ | dict(environ or {}), check=check)

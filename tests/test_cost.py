@@ -1,0 +1,48 @@
+"""What the shim costs an interpreter that has nothing to do: instructions counted, not seconds."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.conftest import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lab.node import Node
+
+BUDGET = 1.04
+"""Times the instructions of a bare start."""
+
+
+def test_bare_start(node: Node) -> None:
+    node.install_dbx_patch()
+    environment = node.root / "bare"
+    node.run([node.base, "-m", "venv", "--without-pip", environment])
+    without_us = count_instructions(node, environment / "bin/python")
+
+    done = node.dbx_patch("dbx_patch.install", "--python", str(environment / "bin/python"))
+
+    assert done.returncode == 0, done.stderr
+    ratio = count_instructions(node, environment / "bin/python") / without_us
+    print(f"a bare start costs {ratio:.4f} times the instructions")
+    assert 1 < ratio <= BUDGET
+
+
+def count_instructions(node: Node, python: Path) -> int:
+    """Count the instructions of a start with its byte code cached, as valgrind sees them: the same every time."""
+    environ = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONHASHSEED": "0"}
+    command = [python, "-c", "pass"]
+    node.run(command, environ)
+    counter = [require("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    done = node.run([*counter, *command], environ)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    assert found
+    return int(found[1])
+
+
+def test_valgrind_counts_the_same_twice(installed: Node) -> None:
+    first, second = (count_instructions(installed, installed.python) for _ in range(2))
+
+    assert abs(first - second) / first < 0.002

@@ -1,0 +1,277 @@
+"""Which installs are honored, in which order, and what stays unread."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.hooks import place_hook, provide_hook
+from tests.lab.node import OFF
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.lab.node import Node, Notebook
+
+pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+
+WHERE = "import json, sys\ntry:\n    import {name} as m\n    print(m.__file__)\nexcept ImportError:\n    print('no')"
+
+
+@pytest.fixture
+def notebook(installed: Node) -> Notebook:
+    return installed.make_notebook()
+
+
+@pytest.fixture
+def flat(installed: Node) -> Iterator[Path]:
+    """A project of flat layout, installed editable in the runtime's layer: setuptools gives it a finder."""
+    folder = installed.copy_project("flatx")
+    (folder / "src/flatx").rename(folder / "flatx")
+    (folder / "src").rmdir()
+    installed.install_editable(folder)
+    yield folder
+    installed.pip("uninstall", "--quiet", "--yes", "flatx")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def write() -> Iterator[Write]:
+    """A function that writes files which are gone after the test."""
+    writer = Write()
+    yield writer
+    for path in reversed(writer.written):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+class Write:
+    """Writes files and remembers them."""
+
+    def __init__(self) -> None:
+        self.written: list[Path] = []
+
+    def __call__(self, path: Path, text: str, mode: int = 0o644) -> None:
+        for folder in reversed([path.parent, *path.parent.parents]):
+            if not folder.exists():
+                folder.mkdir()
+                self.written.append(folder)
+        path.write_text(text)
+        path.chmod(mode)
+        self.written.append(path)
+
+
+def where(notebook: Notebook, name: str, environ: Mapping[str, str] | None = None) -> str:
+    """Tell which file a name is imported from."""
+    return notebook.run(WHERE.format(name=name), environ, check=True).stdout.strip()
+
+
+def test_root_stands_right_behind_its_layer_and_nothing_else_moves(notebook: Notebook) -> None:
+    code = "import json, sys; print(json.dumps(sys.path[1:]))"
+    with_us = json.loads(notebook.run(code, check=True).stdout)
+    without_us = json.loads(notebook.run(code, OFF, check=True).stdout)
+    root = str(notebook.node.project("testx") / "src")
+
+    assert with_us[with_us.index(root) - 1] == notebook.layers[2]
+    with_us.remove(root)
+    assert with_us == without_us
+
+
+def test_root_that_site_appended_below_other_layers_moves_up_to_its_own(notebook: Notebook, write: Write) -> None:
+    """As flit, poetry-core and uv_build name their files, one can sort behind the file that lists the layers."""
+    root = notebook.node.root / "Workspace/z-project"
+    write(root / "z_module.py", "")
+    write(notebook.node.layer(notebook.environment) / "z_project.pth", f"{root}\n")
+    code = "import sys; print([entry for entry in sys.path if 'packages' in entry or 'z-project' in entry])"
+
+    layers = notebook.layers[:-1]
+    assert notebook.run(code, OFF).stdout.strip() == str([*layers, str(root)])
+    assert notebook.run(code).stdout.strip() == str([layers[0], str(root), *layers[1:]])
+
+
+@pytest.mark.parametrize("style", ["path", "finder"])
+def test_editable_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_above(
+    notebook: Notebook, write: Write, flat: Path, style: str
+) -> None:
+    name = "testx" if style == "path" else "flatx"
+    mine = f"{notebook.node.project('testx')}/src/testx/__init__.py" if style == "path" else f"{flat}/flatx/__init__.py"
+    lower, higher = (
+        notebook.node.root / layer / name / "__init__.py" for layer in (notebook.layers[3], notebook.layers[1])
+    )
+
+    assert where(notebook, name) == mine
+    write(lower, "")
+    assert where(notebook, name) == mine
+    assert where(notebook, name, OFF) == str(lower)
+    write(higher, "")
+    assert where(notebook, name) == str(higher)
+
+
+def test_only_lines_of_editable_installs_are_honored(notebook: Notebook, write: Write) -> None:
+    layer = notebook.node.layer(notebook.node.runtime)
+    write(notebook.node.root / "outside/x.txt", "")
+    say = "import sys; sys.stdout.write('it ran')\n"
+    write(layer / "coverage.pth", say)
+    write(layer / "_editable_impl_hostile.pth", "import sys; sys.stdout.write('it ran')\n")
+    write(layer / "__editable__.elsewhere-1.pth", "import __editable___elsewhere_finder\n")
+    write(layer / ".hidden.pth", f"{notebook.node.root}/outside\n")
+    write(layer / "inside.pth", "some_package\n")
+    write(layer / "layers.pth", f"{notebook.node.root}/outside\n{layer}\n")
+    write(layer / "writable.pth", f"{notebook.node.root}/outside\n", mode=0o666)
+    write(layer / "comments.pth", f"# {notebook.node.root}/outside\n\n   \n")
+    code = (
+        "import sys; print([e for e in sys.path if 'outside' in e or 'some_' in e], '_distutils_hack' in sys.modules)"
+    )
+
+    done = notebook.run(code, check=True)
+
+    assert (layer / "distutils-precedence.pth").exists()
+    assert (done.stdout, done.stderr) == ("[] False\n", "")
+    journal = "import dbx_patch_sitecustomize as shim; print([line for line in shim.journal if 'writable' in line])"
+    assert "refused: everybody may write it" in notebook.run(journal).stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        pytest.param("\ufeff{root}\n", "", id="signature"),
+        pytest.param("{root}", "", id="no newline at the end"),
+        pytest.param("# a comment\r\n{root}  \r\n", "", id="CRLF"),
+        pytest.param("../../../../../outside\n", "", id="relative"),
+        pytest.param("import nothing.of.ours\n{root}\n", "", id="behind a line that stays unread"),
+        pytest.param("{root}/gr\u00fc\u00dfe\n", "/gr\u00fc\u00dfe", id="beyond ASCII"),
+    ],
+)
+def test_paths_are_read_as_python_reads_them(notebook: Notebook, write: Write, line: str, end: str) -> None:
+    root = notebook.node.root / "outside"
+    write(notebook.node.layer(notebook.node.runtime) / "a.pth", line.format(root=root))
+
+    done = notebook.run(
+        "import sys; print(ascii([e for e in sys.path if 'outside' in e]))", {"PYTHONUTF8": "1"}, check=True
+    )
+
+    assert done.stdout.strip() == ascii([f"{root}{end}"])
+
+
+def test_import_loads_no_module_that_site_has_not_loaded(notebook: Notebook) -> None:
+    code = "import json, sys; print(' '.join(sys.modules))"
+
+    with_us = set(notebook.run(code).stdout.split())
+    without_us = set(notebook.run(code, OFF).stdout.split())
+
+    assert with_us == without_us
+    assert "dbx_patch_sitecustomize" in without_us  # turned off, it is loaded, and does nothing
+
+
+def test_template_is_a_module_that_does_not_start_when_it_is_imported(notebook: Notebook) -> None:
+    code = """\
+import sys
+before = list(sys.meta_path), list(sys.path)
+from dbx_patch.sitecustomize_template import sitecustomize
+print(before == (list(sys.meta_path), list(sys.path)), sitecustomize.started, sitecustomize.journal)
+"""
+    done = notebook.run(code, OFF, check=True)
+
+    assert done.stdout == "True False []\n"
+
+
+def test_debug_says_on_stderr_what_the_journal_holds(notebook: Notebook) -> None:
+    code = "import dbx_patch_sitecustomize as shim; print('\\n'.join(shim.journal))"
+
+    done = notebook.run(code, {"DBX_PATCH_DEBUG": "1"})
+
+    assert [f"dbx-patch: {line}" for line in done.stdout.splitlines()] == done.stderr.splitlines()
+    assert f"root {notebook.node.project('testx')}/src honored, behind {notebook.layers[2]}" in done.stdout
+
+
+def test_journal_is_bounded(notebook: Notebook) -> None:
+    code = "import dbx_patch_sitecustomize as shim\nfor i in range(10_000): shim.say('x')\nprint(len(shim.journal))"
+
+    assert notebook.run(code).stdout.strip() == "500"
+
+
+def test_path_is_changed_in_place(notebook: Notebook) -> None:
+    """Spark Connect binds the list early."""
+    code = """\
+import sys, dbx_patch_sitecustomize as shim
+bound = sys.path
+sys.path[:] = [entry for entry in sys.path if entry not in shim.roots]
+before = list(bound)
+shim.honor_editables()
+print(bound is sys.path, set(bound) - set(before) == set(shim.roots) != set())
+"""
+    assert notebook.run(code, check=True).stdout == "True True\n"
+
+
+def test_usercustomize_runs_as_before(installed: Node, write: Write) -> None:
+    """Whose look-up must not ask the roots: `site` makes it after ours, at start."""
+    user_site = installed.root / ".local/lib" / installed.version / "site-packages"
+    write(user_site / "usercustomize.py", "print('usercustomize ran')\n")
+
+    done = installed.run([installed.python, "-c", "import testx"])
+
+    assert (done.stdout, done.stderr) == ("usercustomize ran\n", "")
+
+
+@pytest.mark.parametrize("placement", ["cache", "path-hook"])
+def test_library_asks_the_mount_no_more_for_names_that_no_root_has(
+    notebook: Notebook, write: Write, real_hook: Path, placement: str
+) -> None:
+    """The hook spares the mount what libraries ask for in vain; one listing of a root is what we add."""
+    node = notebook.node
+    provide_hook(node, real_hook)
+    library = """\
+def load(names):
+    for name in names:
+        try:
+            __import__(name)
+        except ModuleNotFoundError:
+            pass
+"""
+    write(node.layer(node.runtime) / "b_library.py", library)
+    code = (
+        place_hook(node, "pyspark.wsfs_import_hook", placement)
+        + """\
+import b_library
+calls = []
+def count(event, arguments):
+    if event in ("os.listdir", "os.scandir", "open") and "/Workspace" in str(arguments[0]):
+        calls.append(arguments[0])
+sys.addaudithook(count)
+b_library.load([f"no_such_module_{i}" for i in range(1000)])
+print(len(calls))
+"""
+    )
+    roots_on_this_node = len(list(node.layer(node.runtime).glob("__editable__*.pth")))
+
+    calls = int(notebook.run(code, check=True).stdout)
+
+    assert int(notebook.run(code, OFF, check=True).stdout) == 0
+    assert 1 <= calls <= roots_on_this_node
+
+
+def test_library_sees_a_new_module_of_an_editable_project(notebook: Notebook, write: Write, real_hook: Path) -> None:
+    node = notebook.node
+    provide_hook(node, real_hook)
+    library = "import importlib\ndef load(name):\n    return importlib.import_module(name)\n"
+    write(node.layer(node.runtime) / "c_library.py", library)
+    new = node.project("testx") / "src/brand_new.py"
+    code = (
+        place_hook(node, "pyspark.wsfs_import_hook", "path-hook")
+        + f"""\
+import c_library, importlib
+c_library.load("testx")
+open({str(new)!r}, "w").close()
+try:
+    importlib.invalidate_caches()
+    print(c_library.load("brand_new").__file__)
+finally:
+    import os
+    os.unlink({str(new)!r})
+"""
+    )
+
+    assert notebook.run(code, check=True).stdout.strip() == str(new)

@@ -1,0 +1,92 @@
+"""The repository is what its README and its design say."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from tests.lab.wheels import REPOSITORY
+
+TEMPLATE = REPOSITORY / "sitecustomize_template/sitecustomize.py"
+LOADED_BY_SITE = {"sys", "os", "builtins", "time", "_frozen_importlib", "_frozen_importlib_external"}
+
+
+def test_top_level_is_the_one_of_the_design() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    top = {name.partition("/")[0] for name in listed.splitlines()}
+
+    rooms = {"src", "installer", "sitecustomize_template", "tests", "docs"}
+    assert {name for name in top if not name.startswith(".")} == rooms | {
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+    }
+
+
+def test_wheel_holds_what_runs_and_nothing_else(wheelhouse: Path) -> None:
+    (wheel,) = wheelhouse.glob("dbx_patch-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+
+    expected = {"dbx_patch/py.typed"}
+    for room, folder in (
+        ("", "src/dbx_patch"),
+        ("installer/", "installer"),
+        ("sitecustomize_template/", "sitecustomize_template"),
+    ):
+        expected |= {f"dbx_patch/{room}{file.name}" for file in (REPOSITORY / folder).glob("*.py")}
+    assert set(names) == expected
+    assert wheel.stat().st_size < 100_000
+
+
+def test_shim_parses_on_python_3_9_and_imports_only_what_site_has_loaded() -> None:
+    tree = ast.parse(TEMPLATE.read_text("utf-8"), feature_version=(3, 9))
+    for_types = next(node for node in tree.body if isinstance(node, ast.If))
+
+    imported = set()
+    for node in ast.walk(tree):
+        if any(node is skipped for skipped in ast.walk(for_types)):
+            continue
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module))
+
+    assert "sys" in imported
+    assert imported <= LOADED_BY_SITE
+
+
+def test_nothing_imports_upwards() -> None:
+    rooms = [REPOSITORY / "sitecustomize_template", REPOSITORY / "installer"]
+    above = [("dbx_patch.installer", "dbx_patch._cli"), ("dbx_patch._cli",)]
+
+    for room, forbidden in zip(rooms, above, strict=True):
+        for file in room.glob("*.py"):
+            names = {node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)}
+            assert not {name for name in names if name and name.startswith(forbidden)}, file
+
+
+def test_gate_runs_the_test_command_of_the_readme() -> None:
+    commands = [
+        line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")
+    ]
+    gate = (REPOSITORY / ".ci/run").read_text().splitlines()
+
+    tests = [command for command in commands if shlex.split(command)[-3:-1] == ["pytest", "-n"]]
+    assert len(commands) == 2
+    assert [line for line in gate if line in tests] == tests != []
+
+
+def test_demonstration_of_the_readme_shows_the_main_job() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.lab"], cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("ModuleNotFoundError: No module named 'testx'") == 2
+    assert done.stdout.count("function1 of /Workspace/") == 1
