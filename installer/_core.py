@@ -62,6 +62,8 @@ class Uninstallation:
     python: str
     changed: list[str] = field(default_factory=list)
     """The files that were restored or removed; none if there was nothing to do."""
+    still_live: str | None = None
+    """The shim of another environment that runs in this interpreter, if one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +119,21 @@ def uninstall(python: str) -> Uninstallation:
     answer = ask(python, plain_environ())
     try:
         with Transaction() as transaction:
-            for host, shim in find_hosts(answer):
-                if shim.parent == answer.purelib:
-                    restore_host(transaction, answer, host, shim)
-            if is_shim(answer.purelib / SHIM_FILE):
-                remove_with_byte_code(transaction, answer.purelib / SHIM_FILE)
-            if transaction.changed:
-                still = ask(python, plain_environ()).live
-                if still and Path(still["file"]).parent.resolve() == answer.purelib:
-                    msg = f"{still['file']} still runs in {python}; nothing was changed."
-                    raise InstallerError(msg)
+            own = answer.purelib / SHIM_FILE
+            hosts = [host for host, shim in find_hosts(answer) if shim == own]
+            for host in hosts:
+                restore_host(transaction, answer, host, own)
+            if hosts or is_shim(own):
+                remove_with_byte_code(transaction, own)
             changed = transaction.changed
+            live = ask(python, plain_environ()).live if changed else answer.live
+            if live and Path(live["file"]).parent.resolve() == answer.purelib:
+                msg = f"{live['file']} still runs in {python}. {PUT_BACK}"
+                raise InstallerError(msg)
         sweep(changed)
     except OSError as error:
         raise InstallerError(explain(error, answer, "uninstalled")) from error
-    return Uninstallation(python, [str(path) for path in changed])
+    return Uninstallation(python, [str(path) for path in changed], live["file"] if live else None)
 
 
 def status(python: str) -> Status:
@@ -139,9 +141,10 @@ def status(python: str) -> Status:
     answer = ask(python)
     live = answer.live or {}
     hosts = find_hosts(answer)
-    candidates = [Path(live["file"])] if live else [answer.purelib / SHIM_FILE, *(shim for _, shim in hosts)]
-    shim = next(filter(is_shim, candidates), None)
-    host = next((host for host, loaded in hosts if shim and loaded.resolve() == shim.resolve()), None)
+    own = answer.purelib / SHIM_FILE
+    candidates = [Path(live["file"])] if live else [shim for _, shim in hosts] + [own] * is_shim(own)
+    shim = next(iter(candidates), None)
+    host = next((host for host, loaded in hosts if loaded == shim), None)
     first = next(iter(answer.sitecustomizes), None)
     stamp = read_stamp(read(shim)) if shim else None
     return Status(

@@ -151,7 +151,7 @@ def read_pth(pth: str) -> "list[str]":
     descriptor = os.open(pth, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb", 0) as file:
         status = os.fstat(descriptor)
-        if not status.st_mode & 0o100000 or status.st_size > PTH_LIMIT:
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > PTH_LIMIT:
             raise ValueError("refused: not a regular file of at most %d bytes" % PTH_LIMIT)
         if status.st_mode & 0o002:
             raise ValueError("refused: everybody may write it")
@@ -377,13 +377,11 @@ def patching(loader: "Loader", fullname: str) -> "Loader":
         def __getattr__(self, name: str) -> object:
             return getattr(loader, name)
 
-        def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
-            return loader.create_module(spec)
-
         def exec_module(self, module: "ModuleType") -> None:
-            module.__loader__ = loader
-            if module.__spec__ is not None:
-                module.__spec__.loader = loader
+            try:
+                module.__spec__.loader = module.__loader__ = loader  # type: ignore[union-attr]
+            except (AttributeError, TypeError):  # an object of its loader's own, which takes no attributes
+                pass
             loader.exec_module(module)
             patch(fullname)
 

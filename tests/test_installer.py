@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 from typing import TYPE_CHECKING
@@ -99,6 +100,62 @@ def test_byte_code_is_cached_and_used(ready: Node) -> None:
     loaded = [line for line in done.stderr.splitlines() if "code object from " in line and "sitecustomize" in line]
     assert len(loaded) == 2
     assert all(line.endswith(".pyc'") for line in loaded)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"def ("], ids=["missing", "empty", "broken"])
+def test_damaged_shim_is_told_and_mended_or_removed(ready: Node, content: bytes | None) -> None:
+    before = ready.snapshot()
+    ready.dbx_patch("dbx_patch.install")
+    shim = ready.layer(ready.runtime).resolve() / SHIM
+
+    for mend in ("dbx_patch.install", "dbx_patch.uninstall"):
+        shim.unlink() if content is None else shim.write_bytes(content)
+        status = result(ready.dbx_patch("dbx_patch", "status", "--json"))
+        assert (status["live"], status["file"], status["version"]) == (False, str(shim), None)
+        assert "missing or broken" in ready.dbx_patch("dbx_patch", "status").stdout
+        assert ready.dbx_patch(mend).returncode == 0
+        live = ready.dbx_patch("dbx_patch", "status").returncode == 0
+        assert live == (mend == "dbx_patch.install")
+
+    assert ready.snapshot() == before
+
+
+def test_another_version_is_replaced(ready: Node) -> None:
+    ready.dbx_patch("dbx_patch.install")
+    shim = ready.layer(ready.runtime) / SHIM
+    new = shim.read_bytes()
+    shim.write_bytes(re.sub(rb"VERSION = '.*'", b"VERSION = '0.0.10'", new))
+    assert result(ready.dbx_patch("dbx_patch", "status", "--json"))["version"] == "0.0.10"
+
+    changed = result(ready.dbx_patch("dbx_patch.install", "--json"))["changed"]
+
+    assert [name.rpartition("/")[2] for name in changed][:1] == [SHIM]  # type: ignore[attr-defined]
+    assert shim.read_bytes() == new
+    assert ready.dbx_patch("dbx_patch", "status").returncode == 0
+
+
+def test_folder_names_of_every_kind(ready: Node) -> None:
+    environment = ready.root / 'it\'s a "folder" \\ {of} gr\u00fc\u00dfe'
+    ready.run([ready.python, "-m", "venv", "--without-pip", environment])
+    before = ready.snapshot()
+
+    done = ready.dbx_patch("dbx_patch.install", "--json", "--python", str(environment / "bin/python"))
+
+    assert done.returncode == 0, done.stdout
+    assert result(done)["file"] == str(ready.layer(environment) / SHIM)
+    assert ready.dbx_patch("dbx_patch.uninstall", "--python", str(environment / "bin/python")).returncode == 0
+    assert ready.snapshot() == before
+
+
+@pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+def test_uninstalling_where_another_environment_brings_the_shim_says_so(installed: Node) -> None:
+    notebook = installed.make_notebook()
+    command = [notebook.python, "-m", "dbx_patch.uninstall"]
+
+    done = installed.run(command, notebook.environ)
+
+    assert "nothing to do" in done.stdout
+    assert f"{installed.layer(installed.root / 'databricks/python3') / SHIM} runs there as well" in done.stdout
 
 
 @pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])

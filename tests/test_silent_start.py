@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.interpreters import candidates, describe
 from tests.lab.node import OFF
 
 if TYPE_CHECKING:
@@ -152,3 +153,20 @@ else:
 
     assert (with_us.returncode, with_us.stdout) == (without_us.returncode, without_us.stdout)
     assert with_us.stderr == without_us.stderr
+
+
+@pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+def test_python_3_9_runs_the_shim(installed: Node) -> None:
+    """It is older than what we support, and starts the file all the same, where it shares a layer with a newer one."""
+    pythons = [python for python in candidates("python3.9") if describe(python) is not None]
+    if not pythons:
+        pytest.skip("this machine has no CPython 3.9")
+    layer = installed.layer(installed.runtime)
+    load = f"import sys; sys.path.append({str(layer)!r}); import dbx_patch_sitecustomize as shim"
+    code = (
+        f"{load}; import testx; print(testx.__file__, shim.started, [line for line in shim.journal if 'Error' in line])"
+    )
+
+    done = installed.run([pythons[0], "-I", "-c", code], {"LD_LIBRARY_PATH": ""})
+
+    assert done.stdout == f"{installed.project('testx')}/src/testx/__init__.py True []\n"

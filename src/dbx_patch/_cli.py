@@ -88,6 +88,8 @@ def run_uninstall(arguments: Arguments) -> int:
         show_files(done.changed)
     else:
         print(f"dbx-patch is not installed for {done.python}; there is nothing to do.")
+    if done.still_live:
+        print(f"{done.still_live} runs there as well; to uninstall that one, run this by its own environment's Python.")
     return DONE
 
 
@@ -98,15 +100,16 @@ def run_status(arguments: Arguments) -> int:
     if arguments.json:
         show_json(found)
         return code
+    version = found.version or "of an unknown version"
     if found.live:
-        print(f"dbx-patch {found.version} is live in {found.python}, from {found.file} (slot {found.slot}).")
+        print(f"dbx-patch {version} is live in {found.python}, from {found.file} (slot {found.slot}).")
     elif found.file is None:
         print(f"dbx-patch is not installed for {found.python}. To install it: {found.python} -m dbx_patch.install")
     elif found.disabled:
-        print(f"dbx-patch {found.version} is installed in {found.file}, and turned off by DBX_PATCH_DISABLE.")
+        print(f"dbx-patch {version} is installed in {found.file}, and turned off by DBX_PATCH_DISABLE.")
     else:
-        cause = f"{found.shadowed_by} stands before it" if found.shadowed_by else "Python does not load it"
-        print(f"dbx-patch {found.version} is installed in {found.file}, but not live: {cause}.")
+        cause = f"{found.shadowed_by} stands before it" if found.shadowed_by else "it is missing or broken"
+        print(f"dbx-patch {version} is installed in {found.file}, but not live: {cause}.")
         print(f"To mend that: {found.python} -m dbx_patch.install")
     for layer in found.layers:
         print(f"{layer['path']}{'' if layer['opened_by_site'] else '  (its .pth files are not read by Python)'}")

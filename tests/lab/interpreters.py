@@ -31,22 +31,21 @@ class Interpreter:
 def find_interpreters() -> list[Interpreter]:
     """Find one interpreter of each version, and the system's own if it is Debian's: pyenv's, uv's, or on the path."""
     found: dict[str, Interpreter] = {}
-    for python in candidates():
+    for python in [*candidates(*(f"python3.{minor}" for minor in MINORS)), Path(sys.executable)]:
         described = describe(python)
         if described is not None and described.minor in MINORS:
             found.setdefault(described.name, described)
     return [found[name] for name in sorted(found, key=lambda name: (found[name].minor, name))]
 
 
-def candidates() -> list[Path]:
-    """List where interpreters may be."""
-    names = [f"python3.{minor}" for minor in MINORS]
+def candidates(*names: str) -> list[Path]:
+    """List where interpreters of some names may be."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python"))
     installed = [python for name in names for folder in (pyenv, uv) for python in sorted(folder.glob(f"*/bin/{name}"))]
     on_path = [Path(python) for name in names if (python := shutil.which(name))]
     system = [Path("/usr/bin", name) for name in names if Path("/usr/bin", name).exists()]
-    return [*installed, *on_path, *system, Path(sys.executable)]
+    return [*installed, *on_path, *system]
 
 
 def describe(python: Path) -> Interpreter | None:
