@@ -147,6 +147,18 @@ def test_folder_names_of_every_kind(ready: Node) -> None:
     assert ready.snapshot() == before
 
 
+def test_without_a_proof_nothing_is_installed(ready: Node) -> None:
+    """As where Debian's python3-venv is missing: no notebook environment, and so nothing seen alive in one."""
+    (ready.root / "usr/lib" / ready.version / "venv/__main__.py").unlink()
+    before = ready.snapshot()
+
+    done = ready.dbx_patch("dbx_patch.install", "--json")
+
+    assert done.returncode == 1
+    assert "can't make a notebook environment" in json.loads(done.stdout)["error"]
+    assert ready.snapshot() == before
+
+
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 def test_uninstalling_where_another_environment_brings_the_shim_says_so(installed: Node) -> None:
     notebook = installed.make_notebook()
