@@ -55,24 +55,25 @@ class Transaction:
 
     def write(self, path: Path, content: bytes, like: os.stat_result | None = None) -> None:
         """Write a file whole; with `like`, its mode, owner and times, else mode 0644 whatever the umask is."""
-        before = self._remember(path)
+        before = look(path)
         if before.content == content and before.status and stat.S_IMODE(before.status.st_mode) == mode_of(like):
             return
-        self.changed[path] = None
+        self._change(before)
         replace(path, content, like)
 
     def remove(self, path: Path) -> None:
         """Remove a file, if there is one."""
-        if self._remember(path).content is not None:
-            self.changed[path] = None
+        before = look(path)
+        if before.content is not None:
+            self._change(before)
             path.unlink()
 
     def rename(self, path: Path, target: Path) -> None:
         """Rename a file, if there is one, over one that may be there."""
-        content = self._remember(path).content
-        if content is not None:
-            self._remember(target)
-            self.changed[target] = None
+        before = look(path)
+        if before.content is not None:
+            self._change(before)
+            self._change(look(target))
             path.replace(target)
 
     def make_folder(self, folder: Path) -> None:
@@ -82,12 +83,17 @@ class Transaction:
             folder.chmod(0o755)
             self._made.append(folder)
 
-    def _remember(self, path: Path) -> Before:
-        before = Before(path, None, None)
-        with contextlib.suppress(FileNotFoundError):
-            before = Before(path, path.read_bytes(), path.stat())
+    def _change(self, before: Before) -> None:
         self._before.append(before)
-        return before
+        self.changed[before.path] = None
+
+
+def look(path: Path) -> Before:
+    """Take a file down as it is. Raises OSError if it is there and can't be read."""
+    try:
+        return Before(path, path.read_bytes(), path.stat())
+    except FileNotFoundError:
+        return Before(path, None, None)
 
 
 def mode_of(like: os.stat_result | None) -> int:

@@ -79,6 +79,18 @@ def test_uninstalling_twice_has_nothing_to_do(ready: Node) -> None:
     assert ready.snapshot() == before
 
 
+def test_status_names_the_command_that_installs(ready: Node) -> None:
+    """For an interpreter that lacks the package as well: the one that has it is named."""
+    python = str(ready.cluster_libraries / "bin/python")
+
+    done = ready.dbx_patch("dbx_patch", "status", "--python", python)
+
+    assert done.returncode == 1
+    command = done.stdout.splitlines()[0].partition("To install it: ")[2]
+    assert ready.run(["sh", "-c", command]).returncode == 0
+    assert ready.dbx_patch("dbx_patch", "status", "--python", python).returncode == 0
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_every_user_may_read_what_only_its_owner_may_write(ready: Node, umask: int) -> None:
     command = f"umask {umask:03o}; exec '{ready.python}' -m dbx_patch.install --json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,18 +105,24 @@ def run_status(arguments: Arguments) -> int:
     if found.live:
         print(f"dbx-patch {version} is live in {found.python}, from {found.file} (slot {found.slot}).")
     elif found.file is None:
-        print(f"dbx-patch is not installed for {found.python}. To install it: {found.python} -m dbx_patch.install")
+        print(f"dbx-patch is not installed for {found.python}. To install it: {install_command(found.python)}")
     elif found.disabled:
         print(f"dbx-patch {version} is installed in {found.file}, and turned off by DBX_PATCH_DISABLE.")
     else:
         cause = f"{found.shadowed_by} stands before it" if found.shadowed_by else "it is missing or broken"
         print(f"dbx-patch {version} is installed in {found.file}, but not live: {cause}.")
-        print(f"To mend that: {found.python} -m dbx_patch.install")
+        print(f"To mend that: {install_command(found.python)}")
     for layer in found.layers:
         print(f"{layer['path']}{'' if layer['opened_by_site'] else '  (its .pth files are not read by Python)'}")
         for editable in layer["editables"]:
             print(f"  {Path(editable['pth']).name}: {editable['line']}")
     return code
+
+
+def install_command(python: str) -> str:
+    """Write the command that installs for an interpreter, whether or not it has this package itself."""
+    command = [sys.executable, "-m", "dbx_patch.install"]
+    return shlex.join(command if python == sys.executable else [*command, "--python", python])
 
 
 def show_json(result: installer.Installation | installer.Uninstallation | installer.Status) -> int:
