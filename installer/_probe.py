@@ -50,7 +50,8 @@ def describe(template: str) -> "dict[str, Any]":
     if facts["version"] < [3, 9]:
         return facts
     if getattr(live, "started", False):
-        facts["live"] = {"file": live.__file__, "version": live.VERSION, "hooks": live.hook_states}
+        # Any version's: only these two constants and this name are promised to the versions to come.
+        facts["live"] = {"file": live.__file__, "version": live.VERSION, "hooks": getattr(live, "hook_states", {})}
     shim = load_template(template)
     # Neither this script's folder nor the roots were on the path when `site` looked for a `sitecustomize`.
     later = {os.path.dirname(os.path.abspath(__file__)), *getattr(live, "added_roots", ())}

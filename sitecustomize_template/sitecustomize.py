@@ -121,9 +121,7 @@ def read_editables(layer: str) -> "list[Editable]":
         say("layer %s: %s" % (layer, error))
         return []
     found: "list[Editable]" = []
-    for name in sorted(names):
-        if not name.endswith(".pth") or name.startswith("."):
-            continue
+    for name in sorted([name for name in names if name.endswith(".pth") and not name.startswith(".")]):
         pth = os.path.join(layer, name)
         editables: "list[Editable]" = []
         try:

@@ -93,13 +93,3 @@ def real_hook(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             raise
         pytest.skip(f"databricks-connect {request.param} can't be fetched: {error}")
     return unpack_hook(wheel, tmp_path_factory.mktemp("databricks-connect"))
-
-
-def require(tool: str) -> str:
-    """Find a program that a test runs; in CI it has to be there."""
-    found = shutil.which(tool)
-    if found is None and os.environ.get("CI"):
-        pytest.fail(f"{tool} is not installed, and CI installs it")
-    if found is None:
-        pytest.skip(f"{tool} is not installed")
-    return found

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import require
 from tests.lab.hooks import place_hook, provide_hook
 from tests.lab.node import OFF
+from tests.lab.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -127,7 +127,8 @@ for i in range(1000):
         pass
 print(time.monotonic() - start)
 """
-    seconds, calls = trace(project, project.notebook.python, code)
+    command = [project.notebook.python, "-c", code]
+    seconds, calls = trace(project.node, project.folder, command, project.notebook.environ)
 
     by_python_itself = 3  # its path hooks for the zip file that the root may lie in, and for the folder
     assert 1 <= calls - at_start(project) <= by_python_itself + 1 + float(seconds)
@@ -151,15 +152,5 @@ def test_start_asks_no_more_of_the_folder_than_site_does(
 
 def at_start(project: Absentee, python: Path | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Count the system calls that name the project's folder when an interpreter starts."""
-    return trace(project, python or project.notebook.python, "pass", environ)[1]
-
-
-def trace(project: Absentee, python: Path, code: str, environ: Mapping[str, str] | None = None) -> tuple[str, int]:
-    """Run code, and count the system calls, of whatever kind, that name the project's folder."""
-    log = project.node.root / "strace.log"
-    command = [require("strace"), "-f", "-qq", "-s", "500", "-o", str(log), str(python), "-c", code]
-    done = project.node.run(command, project.notebook.environ | dict(environ or {}))
-    # To read the `.pth` file is to see its name as well; that asks nothing of the folder.
-    calls = [line for line in log.read_text().splitlines() if str(project.folder) in line and " read(" not in line]
-    log.unlink()
-    return done.stdout, len(calls)
+    command = [python or project.notebook.python, "-c", "pass"]
+    return trace(project.node, project.folder, command, project.notebook.environ | dict(environ or {}))[1]

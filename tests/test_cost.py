@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.conftest import require
+from tests.lab.trace import require
 
 if TYPE_CHECKING:
     from pathlib import Path

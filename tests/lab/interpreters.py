@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ class Interpreter:
         return f"3.{self.minor}-debian" if self.debian else f"3.{self.minor}"
 
 
+@functools.cache
 def find_interpreters() -> list[Interpreter]:
     """Find one interpreter of each version, and the system's own if it is Debian's: pyenv's, uv's, or on the path."""
     found: dict[str, Interpreter] = {}
