@@ -111,7 +111,10 @@ def test_layer(installed: Node, tmp_path: Path, kind: str) -> None:
     layer.mkdir()
     LAYERS[kind](layer)
 
-    assert starts_silently(installed.make_notebook(), {"PYTHONPATH": str(layer)})
+    notebook = installed.make_notebook()
+    assert starts_silently(notebook, {"PYTHONPATH": str(layer)})
+    done = notebook.run("import testx", {"PYTHONPATH": str(layer)})
+    assert (done.returncode, done.stderr) == (0, ""), "one install's fault is no other's"
 
 
 HOOK_MODULES = {
