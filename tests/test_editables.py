@@ -114,10 +114,14 @@ def test_editable_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_abo
 def test_only_lines_of_editable_installs_are_honored(notebook: Notebook, write: Write) -> None:
     layer = notebook.node.layer(notebook.node.runtime)
     write(notebook.node.root / "outside/x.txt", "")
-    say = "import sys; sys.stdout.write('it ran')\n"
-    write(layer / "coverage.pth", say)
-    write(layer / "_editable_impl_hostile.pth", "import sys; sys.stdout.write('it ran')\n")
-    write(layer / "__editable__.elsewhere-1.pth", "import __editable___elsewhere_finder\n")
+    for module in (
+        layer / "a_start_up_file.py",
+        notebook.node.root / notebook.layers[3] / "_editable_impl_elsewhere.py",
+    ):
+        write(module, "print('it ran')\n")
+    write(layer / "coverage.pth", "import a_start_up_file; a_start_up_file.process_startup()\n")
+    write(layer / "_editable_impl_hostile.pth", "import a_start_up_file\n")
+    write(layer / "_editable_impl_elsewhere.pth", "import _editable_impl_elsewhere\n")
     write(layer / ".hidden.pth", f"{notebook.node.root}/outside\n")
     write(layer / "inside.pth", "some_package\n")
     write(layer / "layers.pth", f"{notebook.node.root}/outside\n{layer}\n")
