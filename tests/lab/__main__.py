@@ -39,7 +39,7 @@ def main() -> int:
             "testx is installed editable, from a workspace folder", "/databricks/python/bin/pip install -e …/testx"
         ):
             node.install_editable(node.copy_project("testx"))
-        with step("dbx-patch is installed as a package", "/databricks/python/bin/pip install dbx-patch"):
+        with step("dbx-patch is installed as a package", "/databricks/python/bin/pip install …/dbx_patch-….whl"):
             node.install_dbx_patch()
         notebook = node.make_notebook()
         dead = show(notebook, "A notebook imports it: dead")

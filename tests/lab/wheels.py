@@ -41,7 +41,11 @@ def fetch_databricks_connect(release: str) -> Path:
     if not any(cache.glob(pattern)):
         # It asks for Python 3.12, and is only unpacked here.
         wanted = ["--python-version=3.12", "--only-binary=:all:", f"databricks-connect=={release}.*"]
-        pip("download", "--quiet", "--no-deps", "--dest", cache, *wanted)
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            pip("download", "--quiet", "--no-deps", "--dest", folder, *wanted)
+            for wheel in Path(folder).iterdir():
+                wheel.replace(cache / wheel.name)  # whole, whichever of the test processes is first
     return max(cache.glob(pattern))
 
 
