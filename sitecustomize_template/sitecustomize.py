@@ -333,10 +333,10 @@ HOOKS: "dict[str, Callable[[ModuleType], str]]" = {
 }
 
 
-def patch(fullname: str) -> None:
+def patch(fullname: str, module: "ModuleType") -> None:
     """Patch one hook's module, which has been run."""
     try:
-        hook_states[fullname] = HOOKS[fullname](sys.modules[fullname])
+        hook_states[fullname] = HOOKS[fullname](module)
     except Exception as error:
         hook_states[fullname] = "incompatible: %r" % error
     say("%s: %s" % (fullname, hook_states[fullname]))
@@ -381,7 +381,7 @@ def patching(loader: "Loader", fullname: str) -> "Loader":
             except (AttributeError, TypeError):  # an object of its loader's own, which takes no attributes
                 pass
             loader.exec_module(module)
-            patch(fullname)
+            patch(fullname, sys.modules.get(fullname, module))  # it may have put another in its place
 
     return PatchingLoader()  # type: ignore[return-value]  # a Loader by its methods
 
@@ -440,7 +440,7 @@ def watch() -> None:
         sys.meta_path.append(latecomers)
     for fullname in HOOKS:
         if fullname in sys.modules:
-            patch(fullname)
+            patch(fullname, sys.modules[fullname])
         else:
             hook_states[fullname] = "armed"
 

@@ -59,3 +59,29 @@ def test_library_imports_what_is_editable_and_nothing_else(hooked: Node, module:
     # A user's own import goes through the hook as before.
     own = notebook.run(start + "import helper, testx; print(helper.__file__)", check=True)
     assert own.stdout == f"{notebooks}/helper.py\n"
+
+
+def test_module_is_as_without_us_but_for_the_patch(hooked: Node) -> None:
+    """Its own loader is back; and a copy that is run beside `sys.modules` is patched as well."""
+    code = """\
+import importlib.util
+import dbx_patch_sitecustomize as shim
+import pyspark.wsfs_import_hook as module
+print(type(module.__loader__).__name__, module.__spec__.loader is module.__loader__)
+spec = importlib.util.find_spec("dbruntime.wsfs_import_hook")
+copy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(copy)
+print(type(copy.__loader__).__name__, copy.WsfsImportHook is not module.WsfsImportHook)
+print(sorted(shim.hook_states.items()))
+print(importlib.reload(module).WsfsImportHook.find_spec.__name__)
+"""
+
+    done = hooked.make_notebook().run(code, check=True)
+
+    states = [("dbruntime.wsfs_import_hook", "patched"), ("pyspark.wsfs_import_hook", "patched")]
+    assert done.stdout.splitlines() == [
+        "SourceFileLoader True",
+        "SourceFileLoader True",
+        str(states),
+        "dbx_patch_find_spec",
+    ]
