@@ -1,8 +1,8 @@
 """Puts Databricks' own `WsfsImportHook` in place on a node, under the names that it has there.
 
 The module is the published one, taken out of a `databricks-connect` wheel. What stands in is only the package around
-it: `pyspark`'s own needs Spark to be imported, and `dbruntime` is published nowhere. That the driver's copy is the
-class of the executors' is known from its names (section 3 of the facts); that it is the same line by line is not.
+it: `pyspark`'s own needs Spark to be imported, and `dbruntime` is published nowhere. That the driver has this class
+under `dbruntime.wsfs_import_hook` is known; that it is the executors' line by line is not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One node: the folders that `runtime-facts` names, below a temporary root, made by the tools that make them there.
+"""One node: the folders that a Databricks node has, below a temporary root, made by the tools that make them there.
 
 What a cluster has at `/databricks/python3` is here at `<root>/databricks/python3`, and so on. Nothing is imitated but
 the places: the interpreter is a private copy of a real one, the runtime's layer is made by the recipe of Databricks'
