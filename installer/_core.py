@@ -125,6 +125,10 @@ def uninstall(python: str) -> Uninstallation:
                 restore_host(transaction, answer, host, own)
             if hosts or is_shim(own):
                 remove_with_byte_code(transaction, own)
+            for file in answer.sitecustomizes:
+                if not list_shims(read(file) or b""):  # its lines were deleted by hand, or by a package manager
+                    byte_code = byte_code_of(file, answer)
+                    transaction.rename(saved(byte_code), byte_code)
             changed = transaction.changed
             live = ask(python, plain_environ()).live if changed else answer.live
             if live and Path(live["file"]).parent.resolve() == answer.purelib:
@@ -142,7 +146,7 @@ def status(python: str) -> Status:
     live = answer.live or {}
     hosts = find_hosts(answer)
     own = answer.purelib / SHIM_FILE
-    candidates = [Path(live["file"])] if live else [shim for _, shim in hosts] + [own] * is_shim(own)
+    candidates = [Path(live["file"])] if live else [*(shim for _, shim in hosts), *filter(is_shim, [own])]
     shim = next(iter(candidates), None)
     host = next((host for host, loaded in hosts if loaded == shim), None)
     first = next(iter(answer.sitecustomizes), None)

@@ -50,7 +50,7 @@ def describe(template: str) -> "dict[str, Any]":
     if facts["version"] < [3, 9]:
         return facts
     if getattr(live, "started", False):
-        # Any version's: only these two constants and this name are promised to the versions to come.
+        # It may be of another version; `started` and `VERSION` are what every version has.
         facts["live"] = {"file": live.__file__, "version": live.VERSION, "hooks": getattr(live, "hook_states", {})}
     shim = load_template(template)
     # Neither this script's folder nor the roots were on the path when `site` looked for a `sitecustomize`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.interpreters import candidates, describe
+from tests.lab.missing import missing
 from tests.lab.node import OFF
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def test_python_3_9_runs_the_shim(installed: Node) -> None:
     """It is older than what we support, and starts the file all the same, where it shares a layer with a newer one."""
     pythons = [python for python in candidates("python3.9") if describe(python) is not None]
     if not pythons:
-        pytest.skip("this machine has no CPython 3.9")
+        missing("CPython 3.9")
     layer = installed.layer(installed.runtime)
     load = f"import sys; sys.path.append({str(layer)!r}); import dbx_patch_sitecustomize as shim"
     code = (
