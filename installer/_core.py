@@ -14,7 +14,7 @@ from typing import Any
 from dbx_patch.installer._block import add_block, is_own, list_shims, remove_block
 from dbx_patch.installer._exceptions import InstallerError
 from dbx_patch.installer._interpreter import Answer, ask, last_line, plain_environ, run
-from dbx_patch.installer._render import read_stamp, render
+from dbx_patch.installer._render import list_parts, read_stamp, render
 from dbx_patch.installer._transaction import Transaction
 from dbx_patch.sitecustomize_template import sitecustomize
 
@@ -97,8 +97,9 @@ def install(python: str) -> Installation:
             for host, shim in find_hosts(answer):  # of a slot that was right before
                 if shim == place.shim and host.resolve() != place.host.resolve():
                     restore_host(transaction, answer, host, shim)
-            transaction.write(place.shim, render(answer, str(place.shim)))
-            write_byte_code(transaction, answer, place.shim)
+            for file, content in render(answer, place.shim).items():
+                transaction.write(file, content)
+                write_byte_code(transaction, answer, file)
             extend_host(transaction, answer, place)
             started = time.monotonic()
             prove(answer, place)
@@ -123,8 +124,9 @@ def uninstall(python: str) -> Uninstallation:
             hosts = [host for host, shim in find_hosts(answer) if shim == own]
             for host in hosts:
                 restore_host(transaction, answer, host, own)
-            if hosts or is_shim(own):
-                remove_with_byte_code(transaction, own)
+            for file in (own, *list_parts(own)):
+                if hosts or is_ours(file):
+                    remove_with_byte_code(transaction, file)
             for file in answer.sitecustomizes:
                 if not list_shims(read(file) or b""):  # its lines were deleted by hand, or by a package manager
                     byte_code = byte_code_of(file, answer)
@@ -146,7 +148,7 @@ def status(python: str) -> Status:
     live = answer.live or {}
     hosts = find_hosts(answer)
     own = answer.purelib / SHIM_FILE
-    candidates = [Path(live["file"])] if live else [*(shim for _, shim in hosts), *filter(is_shim, [own])]
+    candidates = [Path(live["file"])] if live else [*(shim for _, shim in hosts), *filter(is_ours, [own])]
     shim = next(iter(candidates), None)
     host = next((host for host, loaded in hosts if loaded == shim), None)
     first = next(iter(answer.sitecustomizes), None)
@@ -186,8 +188,8 @@ def find_hosts(answer: Answer) -> list[tuple[Path, Path]]:
     return [(host, Path(shim)) for host in reversed(files.values()) for shim in list_shims(read(host) or b"")]
 
 
-def is_shim(file: Path) -> bool:
-    """Tell a shim by its first line."""
+def is_ours(file: Path) -> bool:
+    """Tell a file of the shim by its first line."""
     return read_stamp(read(file)) is not None
 
 

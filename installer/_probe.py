@@ -20,6 +20,7 @@ def load_template(path: str) -> "Any":
     """Load the shim as a library: its functions read layers the same way, and it does not start."""
     loader = SourceFileLoader("dbx_patch_template", path)
     module = module_from_spec(spec_from_loader(loader.name, loader))  # type: ignore[arg-type]  # never None here
+    sys.modules[loader.name] = module
     loader.exec_module(module)
     return module
 
@@ -54,13 +55,15 @@ def describe(template: str) -> "dict[str, Any]":
         facts["live"] = {"file": live.__file__, "version": live.VERSION, "hooks": getattr(live, "hook_states", {})}
     shim = load_template(template)
     # Neither this script's folder nor the roots were on the path when `site` looked for a `sitecustomize`.
-    later = {os.path.dirname(os.path.abspath(__file__)), *getattr(live, "added_roots", ())}
+    added = getattr(getattr(live, "loaded", {}).get("editables"), "added_roots", ())
+    later = {os.path.dirname(os.path.abspath(__file__)), *added}
     facts["sitecustomizes"] = find_sitecustomizes([entry for entry in sys.path if entry and entry not in later])
-    opened = shim.find_opened()
-    facts["layers"] = [
-        {"path": layer, "opened_by_site": layer in opened, "editables": shim.read_editables(layer)}
-        for layer in shim.find_layers()
-    ]
+    editables = shim.load("editables")
+    opened = editables.find_opened()
+    facts["layers"] = []
+    for layer in shim.find_layers():
+        found = editables.read_editables(layer) if os.path.isdir(layer) else []
+        facts["layers"].append({"path": layer, "opened_by_site": layer in opened, "editables": found})
     return facts
 
 

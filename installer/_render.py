@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from dbx_patch.installer._interpreter import TEMPLATE, Answer
 from dbx_patch.sitecustomize_template import sitecustomize
 
-OWNER = b"# This is the start-up shim of dbx-patch:"
-"""How every version's file begins, and by which it is known as ours."""
+OWNER = (b"# This is the start-up shim of dbx-patch:", b"# This file is a part of dbx-patch's start-up shim:")
+"""How every version's files begin, and by which they are known as ours."""
+PARTS = ("editables", "hooks")
+"""What the shim's other files are called, behind its own name."""
 STAMP = re.compile(r"^(VERSION|INSTALLED_AS|GENERATED_FOR) = (.*)$", re.MULTILINE)
 
 
@@ -25,14 +28,26 @@ class Stamp:
     """The interpreter it was written for."""
 
 
-def render(answer: Answer, file: str) -> bytes:
-    """Render the shim for one interpreter, to be written as `file`. The same in, the same out."""
+def render(answer: Answer, shim: Path) -> dict[Path, bytes]:
+    """Render the shim's files for one interpreter, the one that loads the others last. The same in, the same out."""
     version = ".".join(map(str, answer.version[:2]))
-    stamp = Stamp(sitecustomize.VERSION, file, f"CPython {version} in {answer.prefix}")
-    values = {"VERSION": stamp.version, "INSTALLED_AS": stamp.installed_as, "GENERATED_FOR": stamp.generated_for}
-    # `ascii`: a path may hold any character that a file name can.
-    text = STAMP.sub(lambda line: f"{line[1]} = {values[line[1]]!a}", TEMPLATE.read_text("utf-8"))
-    return text.encode()
+    values = {
+        "VERSION": sitecustomize.VERSION,
+        "INSTALLED_AS": str(shim),
+        "GENERATED_FOR": f"CPython {version} in {answer.prefix}",
+    }
+
+    def fill(template: Path) -> bytes:
+        # `ascii`: a path may hold any character that a file name can.
+        return STAMP.sub(lambda line: f"{line[1]} = {values[line[1]]!a}", template.read_text("utf-8")).encode()
+
+    parts = zip(list_parts(shim), list_parts(TEMPLATE), strict=True)
+    return {part: fill(template) for part, template in (*parts, (shim, TEMPLATE))}
+
+
+def list_parts(shim: Path) -> list[Path]:
+    """List the files that belong to a shim or its template, and lie beside it."""
+    return [shim.with_name(f"{shim.stem}_{part}.py") for part in PARTS]
 
 
 def read_stamp(content: bytes | None) -> Stamp | None:

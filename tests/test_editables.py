@@ -202,11 +202,12 @@ def test_path_is_changed_in_place(notebook: Notebook) -> None:
     """Spark Connect binds the list early."""
     code = """\
 import sys, dbx_patch_sitecustomize as shim
+roots = list(shim.load("editables").roots)
 bound = sys.path
-sys.path[:] = [entry for entry in sys.path if entry not in shim.roots]
+sys.path[:] = [entry for entry in sys.path if entry not in roots]
 before = list(bound)
-shim.honor_editables()
-print(bound is sys.path, set(bound) - set(before) == set(shim.roots) != set())
+shim.load("editables").place_roots(roots)
+print(bound is sys.path, set(bound) - set(before) == set(roots) != set())
 """
     assert notebook.run(code, check=True).stdout == "True True\n"
 

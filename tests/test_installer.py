@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from dbx_patch.sitecustomize_template import sitecustomize
 
 from tests.lab.missing import missing
 from tests.lab.node import OFF
@@ -52,7 +53,7 @@ def test_says_what_it_did_and_where_it_is(ready: Node) -> None:
     assert (status["live"], status["slot"], status["shadowed_by"]) == (True, slot, None)
     assert status["file"] == str(layer / SHIM)
     assert status["version"] == installed["version"]
-    assert set(status["hooks"]) == {"dbruntime.wsfs_import_hook", "pyspark.wsfs_import_hook"}  # type: ignore[call-overload]
+    assert set(status["hooks"]) == set(sitecustomize.HOOKS)  # type: ignore[call-overload]
 
 
 def test_second_install_changes_nothing_and_says_so(ready: Node) -> None:
@@ -105,13 +106,13 @@ def test_every_user_may_read_what_only_its_owner_may_write(ready: Node, umask: i
 
 
 def test_byte_code_is_cached_and_used(ready: Node) -> None:
-    """Else every start of a user who may not write there would compile both files."""
+    """Else every start of a user who may not write there would compile the files."""
     ready.dbx_patch("dbx_patch.install")
 
-    done = ready.run([ready.python, "-v", "-c", "pass"])
+    done = ready.run([ready.python, "-v", "-c", "import dbx_patch_sitecustomize as shim; shim.load('hooks')"])
 
     loaded = [line for line in done.stderr.splitlines() if "code object from " in line and "sitecustomize" in line]
-    assert len(loaded) == 2
+    assert len(loaded) == 4
     assert all(line.endswith(".pyc'") for line in loaded)
 
 

@@ -9,10 +9,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.lab.wheels import REPOSITORY
 
-TEMPLATE = REPOSITORY / "sitecustomize_template/sitecustomize.py"
-LOADED_BY_SITE = {"sys", "os", "builtins", "time", "_frozen_importlib", "_frozen_importlib_external"}
+TEMPLATES = sorted(REPOSITORY.glob("sitecustomize_template/sitecustomize*.py"))
+LOADED_BY_SITE = {"sys", "os", "posix", "time", "_imp", "_thread", "_frozen_importlib_external"}
 
 
 def test_top_level_is_the_one_of_the_design() -> None:
@@ -44,8 +46,9 @@ def test_wheel_holds_what_runs_and_nothing_else(wheelhouse: Path) -> None:
     assert wheel.stat().st_size < 100_000
 
 
-def test_shim_parses_on_python_3_9_and_imports_only_what_site_has_loaded() -> None:
-    tree = ast.parse(TEMPLATE.read_text("utf-8"), feature_version=(3, 9))
+@pytest.mark.parametrize("template", TEMPLATES, ids=[template.stem for template in TEMPLATES])
+def test_shim_parses_on_python_3_9_and_imports_only_what_site_has_loaded(template: Path) -> None:
+    tree = ast.parse(template.read_text("utf-8"), feature_version=(3, 9))
     for_types = next(node for node in tree.body if isinstance(node, ast.If))
 
     imported = set()

@@ -2,4 +2,28 @@
 
 from dbx_patch.sitecustomize_template.sitecustomize import VERSION as __version__
 
-__all__ = ["__version__"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dbx_patch._patches import (
+        HookStatus,
+        PatchStatus,
+        check_patch_status,
+        patch_dbx,
+        remove_all_patches,
+    )
+
+__all__ = ["HookStatus", "PatchStatus", "__version__", "check_patch_status", "patch_dbx", "remove_all_patches"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for, so that `import dbx_patch` costs next to nothing (:pep:`562`)."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from dbx_patch import _patches  # noqa: PLC0415  # see above
+
+    return getattr(_patches, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

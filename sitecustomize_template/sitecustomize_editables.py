@@ -1,0 +1,313 @@
+# This file is a part of dbx-patch's start-up shim: it honors editable installs. `sitecustomize.py` loads it where a
+# layer has a `.pth` file, and is its `shim`; the rules that are said there hold here as well.
+
+import sys
+from _frozen_importlib_external import PathFinder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import TypedDict
+
+    from _typeshed.importlib import MetaPathFinderProtocol
+    from dbx_patch.sitecustomize_template import sitecustomize as shim
+    from dbx_patch.sitecustomize_template.sitecustomize import Find
+
+    class Editable(TypedDict):
+        """A line of a `.pth` file that an editable install has written: it has a root, or imports a finder's module."""
+
+        layer: str
+        pth: str
+        line: str
+        root: str
+        finder: str
+
+
+# --- stamp ---
+VERSION = ""
+# --- end of stamp ---
+
+PTH_LIMIT = 1 << 20
+"""Bytes; a `.pth` file of an editable install has some hundreds."""
+ASK_AGAIN_AFTER = 1.0
+"""Seconds before an absent root is asked again: each question to a workspace mount is a network call."""
+
+roots: "dict[str, str]" = {}
+"""The roots of editable installs, as they stand on `sys.path`, and the layer that each came from."""
+added_roots: "set[str]" = set()
+"""Those of them that `site` had left out."""
+served: "set[str]" = set()
+"""All of them, in one spelling."""
+finders: "list[MetaPathFinderProtocol]" = []
+"""The finders of editable installs that answer in their layer's turn."""
+added_finders: "list[object]" = []
+"""What is on `sys.meta_path` because of editable installs, and was not put there by `site`."""
+ran: "list[str]" = []
+"""The modules of finders that `site` had not run."""
+mapped: "dict[str, str]" = {}
+"""What these have answered: a module's or package's name, and its file or folder, in one spelling; empty if none."""
+asked_again: "list[float]" = []
+"""When the absent roots were last asked again, by the monotonic clock."""
+
+
+# Layers
+
+
+def find_opened() -> "set[str]":
+    """Find the folders whose `.pth` files `site` has read; other layers came to `sys.path` as plain entries."""
+    site = sys.modules.get("site")
+    if site is None:  # python -S
+        return set()
+    return {*site.getsitepackages(), site.USER_SITE if site.ENABLE_USER_SITE else ""}
+
+
+# Editable .pth files
+
+
+def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editable]":
+    """List a layer's editable installs, in the order in which `site` honors lines.
+
+    Every other line of a `.pth` file is some package's way to run code at start, and stays unread. `names` are those of
+    the layer's files. Raises OSError if they can't be listed.
+    """
+    import os
+
+    if names is None:
+        names = os.listdir(layer)
+    found: "list[Editable]" = []
+    for name in sorted([name for name in names if name.endswith(".pth") and not name.startswith(".")]):
+        pth = os.path.join(layer, name)
+        editables: "list[Editable]" = []
+        try:
+            for line in read_pth(pth):
+                editable = parse_line(layer, pth, line)
+                if shim.is_layer(editable["root"]):
+                    break  # the file lays out `sys.path`, as the one in a notebook's layer does
+                if is_editable(editable, names):
+                    editables.append(editable)
+            else:
+                found += editables
+        except (OSError, ValueError) as error:
+            shim.say("%s: %s" % (pth, error))
+    return found
+
+
+def read_pth(pth: str) -> "list[str]":
+    """Read the lines of a `.pth` file, decoded as Python decodes them.
+
+    Raises OSError if it can't be read, and ValueError if it should not be: everybody may write it, or it is no
+    regular file of text. A named pipe is opened without waiting for its writer, and refused.
+    """
+    import os
+
+    descriptor = os.open(pth, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", 0) as file:
+        status = os.fstat(descriptor)
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > PTH_LIMIT:
+            raise ValueError("refused: not a regular file of at most %d bytes" % PTH_LIMIT)
+        if status.st_mode & 0o002:
+            raise ValueError("refused: everybody may write it")
+        data = file.readall()
+    if b"\0" in data:
+        raise ValueError("refused: NUL bytes")
+    try:
+        text = data[3 if data.startswith(b"\xef\xbb\xbf") else 0 :].decode()
+    except UnicodeDecodeError:
+        text = os.fsdecode(data)  # by the locale's encoding; a path survives what that can't decode
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def parse_line(layer: str, pth: str, line: str) -> "Editable":
+    """Take a line apart as `site` does, but without a question to the file system."""
+    import os
+
+    line = line.rstrip()
+    finder = line[7:].partition(";")[0].strip() if line.startswith(("import ", "import\t")) else ""
+    root = "" if finder or not line or line.startswith("#") else os.path.abspath(os.path.join(layer, line))
+    return {"layer": layer, "pth": pth, "line": line, "root": root, "finder": finder}
+
+
+def is_editable(editable: "Editable", names: "list[str]") -> bool:
+    """Tell an editable install's line: a path that leads out of the layers, or the import of a known finder's module.
+
+    Such a module lies beside its `.pth` file, and has the name that setuptools, editables, scikit-build-core or
+    meson-python gives it.
+    """
+    finder = editable["finder"]
+    if finder:
+        known = finder.startswith(("__editable___", "_editable_")) or finder.endswith("_editable_loader")
+        return known and finder + ".py" in names
+    folder = editable["root"] + "/"
+    return folder != "/" and "/site-packages/" not in folder and "/dist-packages/" not in folder
+
+
+def honor(changed: "dict[str, list[str]]") -> None:
+    """Run the finders and put the roots on `sys.path` that `site` did not, each in its layer's turn.
+
+    It is given the layers that have changed, with the names of their files.
+    """
+    opened = find_opened()
+    new: "list[str]" = []
+    editables: "list[Editable]" = []
+    for layer, names in changed.items():
+        editables += read_editables(layer, names)
+    # Finders first: their imports would otherwise search the new roots, and nothing at start may touch those.
+    for editable in editables:
+        root = editable["root"]
+        if editable["finder"]:
+            honor_finder(editable, opened)
+        elif root not in roots:
+            served.add(one_spelling(root))
+            roots[root] = editable["layer"]
+            new.append(root)
+    place_roots(new)
+    if added_roots and "usercustomize" not in sys.modules:
+        shim.watched["usercustomize"] = find_usercustomize
+    if roots and latecomers not in sys.meta_path:
+        sys.meta_path.append(latecomers)
+
+
+def honor_finder(editable: "Editable", opened: "set[str]") -> None:
+    """Run an import line, unless `site` has, and have its finder asked in its layer's turn."""
+    runs = editable["layer"] not in opened and editable["finder"] not in sys.modules
+    if runs:
+        ran.append(editable["finder"])
+        try:
+            exec(editable["line"], {})  # as `site` would, had it opened the layer
+        except BaseException as error:  # SystemExit would end the interpreter
+            shim.say("%s: %s: %r" % (editable["pth"], editable["line"], error))
+    for finder in list(sys.meta_path):
+        # `editables` is the library behind the finders of hatchling and pdm-backend; the others bring their own class.
+        if getattr(finder, "__module__", "") in (editable["finder"], "editables.redirector") and finder not in finders:
+            finders.append(finder)
+            at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+            turn = shim.Finder(find_spec=take_turns(finder, editable["layer"]))
+            sys.meta_path.insert(at, turn)
+            added_finders.extend([turn, finder] if runs else [turn])
+            shim.say("%s: finder honored" % editable["pth"])
+
+
+def take_turns(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
+    """Have the finder of an editable install answer after its layer and those above, and before those below."""
+
+    def find_spec(
+        fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        spec = finder.find_spec(fullname, path, target)
+        if spec is None:
+            return None
+        if path is None and layer in sys.path:
+            above = PathFinder.find_spec(fullname, sys.path[: sys.path.index(layer) + 1])
+            if above is not None and above.loader is not None:
+                return above
+        mapped[fullname] = place_of(spec)
+        return spec
+
+    return find_spec
+
+
+def place_roots(wanted: "Iterable[str]") -> None:
+    """Put roots right behind their layer, by their names: a folder may not be readable yet (databricks/cli#1619).
+
+    There an editable install wins over a regular copy further down, and loses to what stands above. `site` appends a
+    root instead, and so behind every layer that was on the path by then. A root that stands above its layer, stays.
+    """
+    behind: "dict[str, list[str]]" = {}
+    for root in wanted:
+        behind.setdefault(roots[root], []).append(root)
+    if not behind:
+        return
+    path: "list[str]" = []
+    seen: "set[str]" = set()
+    for entry in sys.path:
+        spelled = one_spelling(entry) if isinstance(entry, str) else ""  # type: ignore[redundant-expr]  # others put it there
+        if spelled not in seen:
+            path.append(entry)
+        if spelled in served:
+            seen.add(spelled)
+        if shim.is_layer(entry):
+            append_roots(behind.pop(entry, []), path, seen)
+    for left in behind.values():  # somebody has taken their layer off the path
+        append_roots(left, path, seen)
+    if path != sys.path:
+        sys.path[:] = path  # in place: Spark Connect binds the list early
+
+
+def append_roots(wanted: "list[str]", path: "list[str]", seen: "set[str]") -> None:
+    """Append the roots to a path that it does not have in either spelling."""
+    for root in wanted:
+        if one_spelling(root) not in seen:
+            seen.add(one_spelling(root))
+            path.append(root)
+            if root not in sys.path:
+                added_roots.add(root)
+                shim.say("root %s honored, behind %s" % (root, roots[root]))
+
+
+def place_of(spec: "ModuleSpec") -> str:
+    """Name the folder of the package that was found, or the file of the module, in one spelling."""
+    return one_spelling((spec.submodule_search_locations or [spec.origin or ""])[0])
+
+
+def one_spelling(path: str) -> str:
+    """Spell a workspace path in one way: `/Workspace` is a link to `/.fuse-mounts/wsfs` on some clouds."""
+    return path.rstrip("/").replace("/.fuse-mounts/wsfs/", "/Workspace/", 1)
+
+
+# Finders
+
+
+def find_usercustomize(fullname: str, path: object, target: object) -> "ModuleSpec":
+    """Answer the last import that `site` makes, from everywhere but the roots it left out: nothing touches those."""
+    del shim.watched[fullname]
+    spec = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry not in added_roots])
+    if spec is None:
+        raise ModuleNotFoundError("No module named %r" % fullname, name=fullname)
+    return spec
+
+
+def find_latecomer(
+    fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+) -> "ModuleSpec | None":
+    """Ask the roots again that were absent so far, where an import is about to fail.
+
+    Python has kept their absence in `sys.path_importer_cache`, and would keep it for good.
+    """
+    cache = sys.path_importer_cache
+    absent = [root for root in roots if cache.get(root, cache) is None and root in sys.path]
+    if path is not None or not absent:
+        return None
+    import os
+    from time import monotonic
+
+    if asked_again and monotonic() < asked_again[0] + ASK_AGAIN_AFTER:
+        return None
+    asked_again[:] = [monotonic()]
+    present = list(filter(os.path.isdir, absent))  # one call each; Python's own path hooks would make four and more
+    for root in present:
+        shim.say("root %s is there now" % root)
+        cache.pop(root, None)
+    return PathFinder.find_spec(fullname, present)
+
+
+def forget_answers() -> None:
+    """Forget what was answered."""
+    mapped.clear()
+    asked_again.clear()
+
+
+latecomers: "MetaPathFinderProtocol" = shim.Finder(find_spec=find_latecomer)
+
+
+def stop() -> None:
+    """Take back what was done here; a root that `site` had placed lower stays where it was moved to."""
+    added = [latecomers, *added_finders]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not any(finder is ours for ours in added)]
+    sys.path[:] = [entry for entry in sys.path if entry not in added_roots]
+    for name in ran:
+        sys.modules.pop(name, None)
+    for known in (roots, added_roots, served, finders, added_finders, ran):
+        known.clear()
+    forget_answers()
