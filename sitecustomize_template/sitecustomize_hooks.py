@@ -214,13 +214,14 @@ def is_same(entry: object, root: str) -> bool:
     return isinstance(entry, str) and editables.one_spelling(entry) == editables.one_spelling(root)
 
 
-def allow_roots(fullname: str, register: "Any") -> None:
+def allow_roots(register: "Any") -> None:
     """Register the roots with autoreload's allow-list, once; those of later installs are allowed as well."""
-    module = sys.modules[fullname]
-    deregister = find_function(module, "deregister_autoreload_allowlist_check")
-    if is_editable_file not in vars(module).get(
-        "_AUTORELOAD_ALLOWLIST_CHECKS", ()
-    ):  # reloaded, and the list has stayed
+    name = "deregister_autoreload_allowlist_check"
+    deregister = register.__globals__.get(name)
+    if not callable(deregister):
+        raise UnknownShapeError("no %s" % name)
+    # A reload may have kept the list.
+    if is_editable_file not in register.__globals__.get("_AUTORELOAD_ALLOWLIST_CHECKS", ()):
         register(is_editable_file)
     registered[:] = [deregister]
 
@@ -229,13 +230,10 @@ def is_editable_file(file: object, *_: object) -> bool:
     """Tell whether a file lies in a root, or in what a finder has mapped, by path components. Raises nothing."""
     folder = editables.one_spelling(file) if isinstance(file, str) else ""
     while folder:
-        if (
-            folder in editables.served
-            or locate(folder.rpartition("/")[2]) == folder
-            or folder in editables.mapped.values()
-        ):
+        above, _, name = folder.rpartition("/")
+        if folder in editables.served or locate(name) == folder or folder in editables.mapped.values():
             return True
-        folder = folder.rpartition("/")[0]
+        folder = above
     return False
 
 

@@ -11,15 +11,32 @@ import pytest
 from tests.lab.interpreters import Interpreter, find_interpreters
 from tests.lab.missing import missing
 from tests.lab.node import Node
-from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_hook
+from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_pyspark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+RELEASES = {"13.3": [10], "14.3": [10], "15.4": [11], "16.4": [12], "17.3": [12], "18.2": [12], "19.3": [12, 13]}
+"""The releases of Databricks whose published code is run, and the minor versions of the Python it is run on."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "releases(...): the only releases of Databricks that a test is for")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "interpreter" in metafunc.fixturenames:
-        interpreters = find_interpreters()
+    interpreters = find_interpreters()
+    if "release" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("releases")
+        pairs = [
+            pytest.param(found, release, id=f"{found.name}-{release}")
+            for found in interpreters
+            for release, minors in RELEASES.items()
+            if found.minor in minors and (only is None or release in only.args)
+        ]
+        metafunc.parametrize(("interpreter", "release"), pairs, scope="session")
+    elif "interpreter" in metafunc.fixturenames:
         metafunc.parametrize("interpreter", interpreters, ids=[found.name for found in interpreters], scope="session")
 
 
@@ -83,11 +100,20 @@ def installed(
     return installed_nodes[key]
 
 
-@pytest.fixture(scope="session", params=["16.4", "17.3"])
-def real_hook(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of Databricks' own `wsfs_import_hook.py`, in each of the shapes it has been published in."""
+@pytest.fixture(scope="session")
+def wheel(release: str) -> Path:
+    """The wheel in which a release of Databricks is published."""
     try:
-        wheel = fetch_databricks_connect(request.param)
+        return fetch_databricks_connect(release)
     except FetchError as error:
-        missing(f"the wheel of databricks-connect {request.param}: {error}")
-    return unpack_hook(wheel, tmp_path_factory.mktemp("databricks-connect"))
+        missing(f"the wheel of databricks-connect {release}: {error}")
+
+
+@pytest.fixture(scope="session")
+def real_hook(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of Databricks' own `wsfs_import_hook.py`, and of what else is published of its hooks."""
+    published = ("wsfs_import_hook.py", "_engine_adapters.py", "databricks/utils/PostImportHook.py")
+    folder = unpack_pyspark(wheel, tmp_path_factory.mktemp("databricks-connect"), *published)
+    if (folder / published[2]).exists():
+        shutil.copy(folder / published[2], folder)  # where `dbruntime` has it
+    return folder

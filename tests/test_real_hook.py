@@ -85,3 +85,39 @@ print(importlib.reload(module).WsfsImportHook.find_spec in shim.load("hooks").di
         str(states),
         "True",
     ]
+
+
+POST_IMPORT = """\
+import importlib, sys
+import {package}.PostImportHook as post
+shim = sys.modules["dbx_patch_sitecustomize"]
+fired = []
+post.register_post_import_hook(lambda module: fired.append(module.__name__), "pyspark.wsfs_import_hook")
+post.register_post_import_hook(lambda module: fired.append(module.__name__), "json.tool")
+ours = sys.meta_path.index(shim.watcher)
+if {first} == "ours":
+    sys.meta_path.insert(0, sys.meta_path.pop(ours))
+import pyspark.wsfs_import_hook as module, json.tool
+print(type(sys.meta_path[0]).__name__, fired, shim.hook_states["pyspark.wsfs_import_hook"])
+print(module.WsfsImportHook.find_spec in shim.loaded["hooks"].diverted, type(module.__spec__.loader).__name__)
+from dbx_patch import check_patch_status
+print([hook.state for hook in check_patch_status().hooks if "{package}.PostImportHook" in hook.hook])
+"""
+
+
+@pytest.mark.releases("16.4", "17.3", "18.2", "19.3")
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+@pytest.mark.parametrize("package", ["pyspark.databricks.utils", "dbruntime"])
+def test_post_import_hook_fires_once_for_a_module_that_we_patch_too(hooked: Node, first: str, package: str) -> None:
+    """The published copy, under its own name and the driver's; with its finder before and behind ours."""
+    code = POST_IMPORT.format(first=repr(first), package=package)
+
+    done = hooked.make_notebook().run(code, check=True)
+
+    finder = "SimpleNamespace" if first == "ours" else "ImportHookFinder"
+    assert done.stdout.splitlines() == [
+        f"{finder} ['pyspark.wsfs_import_hook', 'json.tool'] patched",
+        "True SourceFileLoader",
+        "['verified']",
+    ]
+    assert done.stderr == ""

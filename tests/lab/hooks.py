@@ -7,12 +7,17 @@ under `dbruntime.wsfs_import_hook` is known; that it is the executors' line by l
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.lab.node import Node, Notebook
 
-    from tests.lab.node import Node
+STAND_INS = Path(__file__).parent / "dbruntime"
+TOP_LEVEL = ("sys_path_init", "builtins_import_patcher")
+"""Stand-ins for modules that are in no package, as far as is known."""
 
 MODULES = {"pyspark.wsfs_import_hook": "spark/python", "dbruntime.wsfs_import_hook": "python_shell"}
 """Each name of the hook's module, and the folder of the kernel's PYTHONPATH that its package lies in."""
@@ -50,3 +55,18 @@ for entry in [entry for entry in sys.path_importer_cache if "/Workspace/" in ent
     del sys.path_importer_cache[entry]  # it is placed before anything has asked for these folders
 {PLACEMENTS[placement]}
 """
+
+
+def provide_stand_ins(node: Node) -> Path:
+    """Lay the stand-ins for `dbruntime`'s modules on a node, as they are to be imported; return their folder."""
+    folder = node.root / "databricks/stand-ins"
+    if not folder.exists():
+        shutil.copytree(STAND_INS, folder / "dbruntime", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in TOP_LEVEL:
+            shutil.move(folder / f"dbruntime/{name}.py", folder)
+    return folder
+
+
+def before_path(notebook: Notebook, *folders: str | Path) -> str:
+    """Write a kernel's PYTHONPATH with other folders before it."""
+    return os.pathsep.join([*map(str, folders), *notebook.python_path])

@@ -49,13 +49,18 @@ def fetch_databricks_connect(release: str) -> Path:
     return max(cache.glob(pattern))
 
 
-def unpack_hook(wheel: Path, folder: Path) -> Path:
-    """Take the module of `WsfsImportHook`, and the one that it imports, out of a wheel; return their folder."""
+def unpack_pyspark(wheel: Path, folder: Path, *names: str) -> Path:
+    """Take Databricks' own `pyspark`, or some of its files, out of a wheel; return the package's folder."""
     with zipfile.ZipFile(wheel) as archive:
-        for name in ("pyspark/wsfs_import_hook.py", "pyspark/_engine_adapters.py"):
-            if name in archive.namelist():
-                archive.extract(name, folder)
+        every = [name for name in archive.namelist() if name.startswith("pyspark/")]
+        archive.extractall(folder, [name for name in every if not names or name.removeprefix("pyspark/") in names])
     return folder / "pyspark"
+
+
+def fetch_py4j(folder: Path) -> Path:
+    """Put the one package into a folder that `pyspark.worker_util` needs beside its own."""
+    pip("install", "--quiet", "--no-deps", "--target", folder, "py4j==0.10.9.7")
+    return folder
 
 
 def pip(*arguments: str | Path) -> None:

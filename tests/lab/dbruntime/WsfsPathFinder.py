@@ -1,0 +1,27 @@
+"""Stand-in for `dbruntime.WsfsPathFinder` (before DBR 18).
+
+Stands on: the class's name, that it stands on `sys.meta_path`, and that it refuses to import notebooks as modules.
+Can't tell: how it knows a notebook (here by the first line of an exported one), or how it refuses.
+"""
+
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+
+def refuse_notebook(fullname, path):
+    """Raise ImportError for a workspace file that is an exported notebook."""
+    for folder in sys.path if path is None else path:
+        file = Path(folder, fullname.rpartition(".")[2] + ".py")
+        if "/Workspace/" in str(folder) and file.is_file():
+            if file.read_text().startswith("# Databricks notebook source"):
+                msg = f"{file} is a notebook"
+                raise ImportError(msg, name=fullname)
+            return
+
+
+class WsfsPathFinder(MetaPathFinder):
+    """Refuses to import notebooks as modules."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        refuse_notebook(fullname, path)
