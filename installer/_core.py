@@ -82,6 +82,7 @@ class Status:
     disabled: bool
     """Whether DBX_PATCH_DISABLE turns it off in this environment."""
     hooks: dict[str, str]
+    """The modules of the import hooks that the shim knows, each with its state if the shim is live."""
     layers: list[dict[str, Any]]
 
 
@@ -161,7 +162,7 @@ def status(python: str) -> Status:
         file=str(shim) if shim else None,
         shadowed_by=str(first) if shim and first and not live and first != host else None,
         disabled=sitecustomize.switched_on("DBX_PATCH_DISABLE"),
-        hooks=live.get("hooks", {}),
+        hooks=live.get("hooks") or dict.fromkeys(sitecustomize.HOOKS, ""),
         layers=list(answer.layers),
     )
 

@@ -25,6 +25,8 @@ LIST_AGAIN_AFTER = 10.0
 
 listings: "dict[str, tuple[frozenset[str], float]]" = {}
 """What a root offered when it was last listed, and when it may be listed again, by the monotonic clock."""
+packages: "set[tuple[str, str]]" = set()
+"""Folders that are known to be those of editable installs' packages, with the names of these."""
 diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
 """Each function that is patched, with the code that it has now and the code that it had."""
 registered: "list[Callable[[Callable[..., bool]], object]]" = []
@@ -242,19 +244,28 @@ def is_editable_file(file: object, *_: object) -> bool:
 
 def offers(folder: str, fullname: str) -> bool:
     """Tell whether a module that is looked for in a folder is an editable install's: in a root, or below a package."""
-    spelled = editables.one_spelling(folder)
     package = fullname.rpartition(".")[0]
     if not package:
-        return spelled in editables.served and lists(folder, fullname)
-    below = "/" + package.replace(".", "/")
-    if spelled.endswith(below) and spelled[: -len(below)] in editables.served:
+        return editables.one_spelling(folder) in editables.served and lists(folder, fullname)
+    if (folder, package) in packages:
+        return True
+    if is_package(editables.one_spelling(folder), package):
+        packages.add((folder, package))
+        return True
+    return False
+
+
+def is_package(folder: str, name: str) -> bool:
+    """Tell whether a folder is that of an editable install's package."""
+    below = "/" + name.replace(".", "/")
+    if folder.endswith(below) and folder[: -len(below)] in editables.served:
         return True
     below = ""
-    while package and editables.finders:
-        location = locate(package)
+    while name and editables.finders:
+        location = locate(name)
         if location:
-            return spelled == location + below
-        package, _, last = package.rpartition(".")
+            return folder == location + below
+        name, _, last = name.rpartition(".")
         below = "/" + last + below
     return False
 
@@ -343,3 +354,4 @@ def stop() -> None:
 def forget_answers() -> None:
     """Forget what roots were seen to offer."""
     listings.clear()
+    packages.clear()

@@ -53,7 +53,9 @@ def test_says_what_it_did_and_where_it_is(ready: Node) -> None:
     assert (status["live"], status["slot"], status["shadowed_by"]) == (True, slot, None)
     assert status["file"] == str(layer / SHIM)
     assert status["version"] == installed["version"]
-    assert set(status["hooks"]) == set(sitecustomize.HOOKS)  # type: ignore[call-overload]
+    assert status["hooks"] == dict.fromkeys(sitecustomize.HOOKS, "armed")
+    assert before["hooks"] == dict.fromkeys(sitecustomize.HOOKS, "")
+    assert "  sys_path_init: armed\n" in ready.dbx_patch("dbx_patch", "status").stdout
 
 
 def test_second_install_changes_nothing_and_says_so(ready: Node) -> None:

@@ -116,6 +116,9 @@ def run_status(arguments: Arguments) -> int:
         print(f"{layer['path']}{'' if layer['opened_by_site'] else '  (its .pth files are not read by Python)'}")
         for editable in layer["editables"]:
             print(f"  {Path(editable['pth']).name}: {editable['line']}")
+    print("Databricks' import hooks that it patches:")
+    for hook, state in found.hooks.items():
+        print(f"  {hook}{f': {state}' if state else ''}")
     return code
 
 
