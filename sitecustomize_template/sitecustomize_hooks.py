@@ -228,7 +228,7 @@ def allow_roots(register: "Any") -> None:
     registered[:] = [deregister]
 
 
-def is_editable_file(file: object, *_: object) -> bool:
+def is_editable_file(file: object, *_more: object) -> bool:
     """Tell whether a file lies in a root, or in what a finder has mapped, by path components. Raises nothing."""
     folder = editables.one_spelling(file) if isinstance(file, str) else ""
     while folder:

@@ -132,6 +132,24 @@ print(helper.__file__)
     assert lab.run(code, OFF).splitlines() == ["None True", "None True", helper]
 
 
+@pytest.mark.parametrize("environ", [{}, OFF], ids=["live", "off"])
+def test_user_s_module_that_has_the_name_of_a_hook_s_is_found_as_without_us(lab: Lab, environ: dict[str, str]) -> None:
+    """The watcher's own frames must not make it a library's import either."""
+    folder = lab.node.project("namesake")
+    folder.mkdir(exist_ok=True)
+    folder.joinpath("sys_path_init.py").write_text("")
+    code = f"""
+{ENTRY_FINDERS["dbruntime.wsfs_import_hook"]}
+sys.path.insert(0, {str(folder)!r})
+sys.path_importer_cache[{str(folder)!r}] = make({str(folder)!r})
+import sys_path_init
+print(sys_path_init.__file__)
+"""
+    lab.notebook = type(lab.notebook)(lab.node, lab.node.root / "databricks/python3")
+
+    assert lab.run(code, environ) == f"{folder}/sys_path_init.py"
+
+
 @pytest.mark.parametrize("hook", ENTRY_FINDERS)
 def test_library_imports_submodules_of_a_finder_style_install(lab: Lab, flat: Path, hook: str) -> None:
     """Such a package is found without the hook, and its modules through it."""
