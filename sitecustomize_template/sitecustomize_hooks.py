@@ -181,7 +181,6 @@ def place_roots_after(function: "Any") -> None:
             shim.attempt(editables.place_roots, editables.roots)
 
     divert(function, make_path)
-    editables.place_roots(editables.roots)  # the module may have called it as it was imported
 
 
 def keep_roots(function: "Any") -> None:
