@@ -38,6 +38,10 @@ LIVE_NAME = "dbx_patch_sitecustomize"
 """The name under which a `sitecustomize` loads this file, and under which it stands in `sys.modules`."""
 JOURNAL_LIMIT = 500
 """Lines; the journal lives as long as the interpreter."""
+HONORED_WITHIN = 1.0
+"""Seconds that an import waits for another thread to honor an install."""
+SETTLED_AFTER = 100_000_000
+"""Nanoseconds after which a folder's next change will have another time."""
 
 HOOKS = {
     "sys_path_init": ("patch_sys_path_with_developer_paths", "place_roots_after"),
@@ -60,6 +64,8 @@ hook_states: "dict[str, str]" = {}
 
 def say(line: str) -> None:
     """Write one decision to the journal, and to stderr as well where DBX_PATCH_DEBUG=1 asks for it."""
+    if line in journal:  # a layer that has changed is read again
+        return
     if len(journal) < JOURNAL_LIMIT:
         journal.append(line)
     if switched_on("DBX_PATCH_DEBUG"):
@@ -80,26 +86,46 @@ def switched_on(variable: str) -> bool:
 
 
 def honor_changes() -> None:
-    """Honor the editable installs of every layer that has changed, or that nobody has looked at yet."""
-    if sys.path != known_path:
-        known_path[:] = sys.path
-        for layer in find_layers():
-            layers.setdefault(layer, -1)
-    changed: "dict[str, list[str]]" = {}
-    for layer, listed in layers.items():
-        try:
-            now = stat(layer).st_mtime_ns
-            if now != listed:
-                layers[layer] = now
-                names = listdir(layer)
-                if [name for name in names if name.endswith(".pth")]:
-                    changed[layer] = names
-        except OSError as error:
-            if listed == -1:
-                layers[layer] = 0
-                say("layer %s: %s" % (layer, error))
-    if changed:
-        load("editables").honor(changed)
+    """Honor the editable installs of every layer that has changed, or that nobody has looked at yet.
+
+    That takes one `stat` for each layer. A thread that is at it already is waited for, but only once and not for long:
+    it may itself wait for a module that this one is in the middle of importing.
+    """
+    if not loading.acquire(timeout=0 if stuck else HONORED_WITHIN):
+        stuck.append(True)
+        return
+    try:
+        if sys.path != known_path:
+            known_path[:] = sys.path
+            known = dict(layers)
+            layers.clear()
+            for layer in find_layers():
+                layers[layer] = known.get(layer, 0)
+        changed: "dict[str, list[str]]" = {}
+        for layer, listed in list(layers.items()):
+            try:
+                now = stat(layer).st_mtime_ns
+                if now != listed:
+                    names = list_layer(layer, now)
+                    if names:
+                        changed[layer] = names
+            except OSError:  # it is not there, or no longer
+                layers[layer] = -1
+        if changed:
+            load("editables").honor(changed)
+    finally:
+        stuck.clear()
+        loading.release()
+
+
+def list_layer(layer: str, changed_at: int) -> "list[str]":
+    """List a layer's files if there is a `.pth` file among them. Raises OSError if that can't be done."""
+    from time import time_ns
+
+    # A change within the clock's tick would not be seen by the time alone.
+    layers[layer] = changed_at if time_ns() - changed_at > SETTLED_AFTER else -1
+    names = listdir(layer)
+    return names if [name for name in names if name.endswith(".pth")] else []
 
 
 def find_layers() -> "list[str]":
@@ -149,9 +175,19 @@ def leave_layer(code: "CodeType") -> None:
 def find_watched(
     fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
 ) -> "ModuleSpec | None":
-    """Watch for a few names, before all other finders: one look-up in a dict for every other import."""
+    """Watch for a few names, before all other finders, and for new installs where a top-level name is imported.
+
+    For every other import that is one look-up in a dict.
+    """
     find = watched.get(fullname)
-    return None if find is None else find(fullname, path, target)
+    if find is not None:
+        return find(fullname, path, target)
+    if path is None:
+        try:
+            honor_changes()
+        except Exception as error:
+            say("%s: %r" % (fullname, error))
+    return None
 
 
 def find_hook(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
@@ -178,6 +214,8 @@ def forget_answers() -> None:
 
 shim = sys.modules.get(__name__)
 loading = RLock()
+stuck: "list[bool]" = []
+"""Not empty if the thread that honors installs has been waited for in vain."""
 loaded: "dict[str, Any]" = {}
 """The files beside this one that have been loaded, by the end of their names."""
 known_path: "list[str]" = []

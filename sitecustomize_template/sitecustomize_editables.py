@@ -2,14 +2,14 @@
 # layer has a `.pth` file, and is its `shim`; the rules that are said there hold here as well.
 
 import sys
-from _frozen_importlib_external import PathFinder
+from _frozen_importlib_external import FileFinder, PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
-    from typing import TypedDict
+    from typing import Any, TypedDict
 
     from _typeshed.importlib import MetaPathFinderProtocol
     from dbx_patch.sitecustomize_template import sitecustomize as shim
@@ -40,6 +40,10 @@ added_roots: "set[str]" = set()
 """Those of them that `site` had left out."""
 served: "set[str]" = set()
 """All of them, in one spelling."""
+installs: "dict[tuple[str, str], list[str]]" = {}
+"""Each layer's projects, and what of them is honored."""
+honored: "set[str]" = set()
+"""All of that."""
 finders: "list[MetaPathFinderProtocol]" = []
 """The finders of editable installs that answer in their layer's turn."""
 added_finders: "list[object]" = []
@@ -107,7 +111,7 @@ def read_pth(pth: str) -> "list[str]":
         status = os.fstat(descriptor)
         if status.st_mode & 0o170000 != 0o100000 or status.st_size > PTH_LIMIT:
             raise ValueError("refused: not a regular file of at most %d bytes" % PTH_LIMIT)
-        if status.st_mode & 0o002:
+        if status.st_mode & 0o002 or (os.path.islink(pth) and is_open_to_all(os.path.dirname(os.path.realpath(pth)))):
             raise ValueError("refused: everybody may write it")
         data = file.readall()
     if b"\0" in data:
@@ -148,45 +152,143 @@ def honor(changed: "dict[str, list[str]]") -> None:
 
     It is given the layers that have changed, with the names of their files.
     """
-    opened = find_opened()
-    new: "list[str]" = []
-    editables: "list[Editable]" = []
+    found: "list[Editable]" = []
     for layer, names in changed.items():
-        editables += read_editables(layer, names)
+        if is_open_to_all(layer):
+            shim.say("layer %s refused: everybody may write to it" % layer)
+        else:
+            found += find_new(read_editables(layer, names))
     # Finders first: their imports would otherwise search the new roots, and nothing at start may touch those.
-    for editable in editables:
+    new: "list[str]" = []
+    for editable in found:
         root = editable["root"]
         if editable["finder"]:
-            honor_finder(editable, opened)
+            honor_finder(editable)
         elif root not in roots:
             served.add(one_spelling(root))
             roots[root] = editable["layer"]
             new.append(root)
-    place_roots(new)
+    if new:
+        place_roots(new)
+        shim.attempt(guard_roots, new)
+    if found:
+        shim.forget_answers()
     if added_roots and "usercustomize" not in sys.modules:
         shim.watched["usercustomize"] = find_usercustomize
-    if roots and latecomers not in sys.meta_path:
-        sys.meta_path.append(latecomers)
 
 
-def honor_finder(editable: "Editable", opened: "set[str]") -> None:
+def find_new(editables: "list[Editable]") -> "list[Editable]":
+    """Sort out what is honored already, and projects that were installed again from elsewhere.
+
+    Of those this process keeps what it has: modules of the old folder may have been imported, and the new one's would
+    not fit them.
+    """
+    now: "dict[tuple[str, str], list[str]]" = {}
+    for editable in editables:
+        now.setdefault(project_of(editable), []).append(state_of(editable))
+    changed: "set[tuple[str, str]]" = set()
+    for project, states in now.items():
+        known = installs.setdefault(project, states)
+        if known is not states and not set(states).issuperset(known):
+            changed.add(project)
+            shim.say("%s was installed again; this process keeps what it has: %s" % (project[1], ", ".join(known)))
+    found: "list[Editable]" = []
+    for editable in editables:
+        project, state = project_of(editable), state_of(editable)
+        if project not in changed and state not in honored:
+            honored.add(state)
+            found.append(editable)
+    return found
+
+
+def project_of(editable: "Editable") -> "tuple[str, str]":
+    """Name an editable install's layer and project, whichever version it has; its root where a file has several."""
+    import os
+
+    name = os.path.basename(editable["pth"])[:-4]
+    if name == "easy-install":
+        name = editable["root"]
+    elif name.startswith("__editable__."):
+        name = name[13:].rpartition("-")[0]
+    return editable["layer"], name
+
+
+def state_of(editable: "Editable") -> str:
+    """Tell one state of an editable install from another: its root, or its finder as it was written."""
+    import os
+
+    if not editable["finder"]:
+        return editable["root"]
+    file = os.path.join(editable["layer"], editable["finder"] + ".py")
+    return "%s of %d" % (file, os.stat(file).st_mtime_ns)
+
+
+def is_open_to_all(folder: str) -> bool:
+    """Tell whether everybody may put files into a folder."""
+    import os
+
+    return bool(os.stat(folder).st_mode & 0o002)
+
+
+def honor_finder(editable: "Editable") -> None:
     """Run an import line, unless `site` has, and have its finder asked in its layer's turn."""
-    runs = editable["layer"] not in opened and editable["finder"] not in sys.modules
+    runs = editable["finder"] not in sys.modules
     if runs:
         ran.append(editable["finder"])
+        held = release_import_lock()
         try:
             exec(editable["line"], {})  # as `site` would, had it opened the layer
         except BaseException as error:  # SystemExit would end the interpreter
-            shim.say("%s: %s: %r" % (editable["pth"], editable["line"], error))
+            from traceback import format_exception
+
+            lines = format_exception(type(error), error, error.__traceback__)
+            shim.say("%s: %s\n%s" % (editable["pth"], editable["line"], "".join(lines)))
+        finally:
+            acquire_import_lock(held)
     for finder in list(sys.meta_path):
         # `editables` is the library behind the finders of hatchling and pdm-backend; the others bring their own class.
         if getattr(finder, "__module__", "") in (editable["finder"], "editables.redirector") and finder not in finders:
             finders.append(finder)
-            at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
             turn = shim.Finder(find_spec=take_turns(finder, editable["layer"]))
-            sys.meta_path.insert(at, turn)
+            place_finder(finder, turn)
             added_finders.extend([turn, finder] if runs else [turn])
             shim.say("%s: finder honored" % editable["pth"])
+
+
+def release_import_lock() -> int:
+    """Release the lock under which importlib asks finders; return how often this thread held it.
+
+    An import line may need a module that another thread is importing, and that thread needs the lock to go on.
+    """
+    import _imp
+
+    held = 0
+    try:
+        while True:
+            _imp.release_lock()
+            held += 1
+    except RuntimeError:  # not, or no longer, ours
+        return held
+
+
+def acquire_import_lock(times: int) -> None:
+    """Acquire it again."""
+    import _imp
+
+    for _ in range(times):
+        _imp.acquire_lock()
+
+
+def place_finder(finder: "MetaPathFinderProtocol", turn: "MetaPathFinderProtocol") -> None:
+    """Have a finder's turn come right before the path finder, and not before that, wherever it has put itself.
+
+    meson-python and scikit-build-core put theirs first, where it would win over every layer.
+    """
+    at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+    sys.meta_path.insert(at, turn)
+    if sys.meta_path.index(finder) < at:
+        sys.meta_path.remove(finder)
+        sys.meta_path.append(finder)
 
 
 def take_turns(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
@@ -198,14 +300,25 @@ def take_turns(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
         spec = finder.find_spec(fullname, path, target)
         if spec is None:
             return None
-        if path is None and layer in sys.path:
-            above = PathFinder.find_spec(fullname, sys.path[: sys.path.index(layer) + 1])
+        if layer in sys.path:
+            entries = sys.path[: sys.path.index(layer) + 1]
+            if path is not None:
+                entries = find_above(path, entries, mapped.get(fullname.rpartition(".")[0], ""))
+            above = PathFinder.find_spec(fullname, entries) if entries else None
             if above is not None and above.loader is not None:
                 return above
+            if path is not None and len(entries) == len(path):
+                return None  # its package comes from above, and so has no such module
         mapped[fullname] = place_of(spec)
         return spec
 
     return find_spec
+
+
+def find_above(path: "Sequence[str]", above: "list[str]", own: str) -> "list[str]":
+    """Find the entries of a package's path that lie in a path entry above; not that of an editable package itself."""
+    tops = tuple([top.rstrip("/") + "/" for top in above if top.startswith("/")])
+    return [entry for entry in path if entry.startswith(tops) and one_spelling(entry) != own]
 
 
 def place_roots(wanted: "Iterable[str]") -> None:
@@ -219,10 +332,11 @@ def place_roots(wanted: "Iterable[str]") -> None:
         behind.setdefault(roots[root], []).append(root)
     if not behind:
         return
-    path: "list[str]" = []
+    path: "list[Any]" = []
     seen: "set[str]" = set()
-    for entry in sys.path:
-        spelled = one_spelling(entry) if isinstance(entry, str) else ""  # type: ignore[redundant-expr]  # others put it there
+    known: "list[Any]" = sys.path  # others need not put strings on it
+    for entry in known:
+        spelled = one_spelling(entry) if isinstance(entry, str) else ""
         if spelled not in seen:
             path.append(entry)
         if spelled in served:
@@ -235,7 +349,7 @@ def place_roots(wanted: "Iterable[str]") -> None:
         sys.path[:] = path  # in place: Spark Connect binds the list early
 
 
-def append_roots(wanted: "list[str]", path: "list[str]", seen: "set[str]") -> None:
+def append_roots(wanted: "list[str]", path: "list[Any]", seen: "set[str]") -> None:
     """Append the roots to a path that it does not have in either spelling."""
     for root in wanted:
         if one_spelling(root) not in seen:
@@ -292,6 +406,47 @@ def find_latecomer(
     return PathFinder.find_spec(fullname, present)
 
 
+class RootFinder(FileFinder):
+    """The file finder of a root, for which an error of the mount is an absence: one root must not end every import."""
+
+    def find_spec(self, fullname: str, target: "ModuleType | None" = None) -> "ModuleSpec | None":
+        """Find a module in the root."""
+        try:
+            return super().find_spec(fullname, target)
+        except OSError as error:
+            shim.say("root %s: %r" % (self.path, error))
+            if sys.path_importer_cache.get(self.path) is self:
+                sys.path_importer_cache[self.path] = None
+            return None
+
+
+def guard_roots(new: "list[str]") -> None:
+    """Have roots found by finders of ours, and those asked again that are absent."""
+    if latecomers not in sys.meta_path:
+        sys.meta_path.append(latecomers)
+    if find_root not in sys.path_hooks:
+        sys.path_hooks.insert(find_path_hook(), find_root)
+    for root in new:
+        finder = sys.path_importer_cache.get(root)
+        if type(finder) is FileFinder:  # `site` has put the root on the path, and somebody has asked it
+            finder.__class__ = RootFinder
+
+
+def find_root(path: object) -> "RootFinder":
+    """Make the finder of a root, as a path hook. Raises ImportError for other paths, and where Python's own would."""
+    if not isinstance(path, str) or one_spelling(path) not in served:
+        raise ImportError("not a root")
+    finder = sys.path_hooks[find_path_hook()](path)
+    finder.__class__ = RootFinder
+    return finder  # type: ignore[return-value]
+
+
+def find_path_hook() -> int:
+    """Find Python's own hook for folders among the path hooks; Databricks' stand before it, and are to stay there."""
+    names = [getattr(hook, "__qualname__", "") for hook in sys.path_hooks]
+    return names.index("FileFinder.path_hook.<locals>.path_hook_for_FileFinder")
+
+
 def forget_answers() -> None:
     """Forget what was answered."""
     mapped.clear()
@@ -305,9 +460,10 @@ def stop() -> None:
     """Take back what was done here; a root that `site` had placed lower stays where it was moved to."""
     added = [latecomers, *added_finders]
     sys.meta_path[:] = [finder for finder in sys.meta_path if not any(finder is ours for ours in added)]
+    sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not find_root]
     sys.path[:] = [entry for entry in sys.path if entry not in added_roots]
     for name in ran:
         sys.modules.pop(name, None)
-    for known in (roots, added_roots, served, finders, added_finders, ran):
+    for known in (roots, added_roots, served, installs, honored, finders, added_finders, ran):
         known.clear()
     forget_answers()

@@ -31,8 +31,6 @@ diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
 """Each function that is patched, with the code that it has now and the code that it had."""
 registered: "list[Callable[[Callable[..., bool]], object]]" = []
 """What takes our check off an allow-list that it is on."""
-finding: "set[tuple[int, str]]" = set()
-"""Which thread is looking for which hook's module."""
 
 
 class UnknownShapeError(Exception):
@@ -46,26 +44,17 @@ def find(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None
     """Find a hook's module as the finders behind the shim do, and have it patched once it has run.
 
     They are asked one by one: `importlib.util.find_spec` in a finder re-enters import locks (dd-trace-py #17742).
-    Databricks' own `PostImportHook` does call that, and so comes by here a second time: then it is not for us to wrap.
+    Databricks' own `PostImportHook` does call that, and so comes by here a second time; to patch twice does no harm.
     """
-    from _thread import get_ident
-
-    key = (get_ident(), fullname)
-    if key in finding:
-        return None
-    finding.add(key)
-    try:
-        for finder in list(sys.meta_path):
-            ask = getattr(finder, "find_spec", None)
-            spec: "ModuleSpec | None" = ask(fullname, path, target) if ask and finder is not shim.watcher else None
-            if spec is not None:
-                if spec.loader is not None:
-                    wrapper = PatchingLoader if hasattr(spec.loader, "exec_module") else PatchingOldLoader
-                    spec.loader = wrapper(spec.loader, fullname)  # type: ignore[assignment]  # a Loader by its methods
-                return spec
-        return None
-    finally:
-        finding.discard(key)
+    for finder in list(sys.meta_path):
+        ask = getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = ask(fullname, path, target) if ask and finder is not shim.watcher else None
+        if spec is not None:
+            if spec.loader is not None:
+                wrapper = PatchingLoader if hasattr(spec.loader, "exec_module") else PatchingOldLoader
+                spec.loader = wrapper(spec.loader, fullname)  # type: ignore[assignment]  # a Loader by its methods
+            return spec
+    return None
 
 
 class PatchingOldLoader:

@@ -193,7 +193,7 @@ def test_debug_says_on_stderr_what_the_journal_holds(notebook: Notebook) -> None
 
 
 def test_journal_is_bounded(notebook: Notebook) -> None:
-    code = "import dbx_patch_sitecustomize as shim\nfor i in range(10_000): shim.say('x')\nprint(len(shim.journal))"
+    code = "import dbx_patch_sitecustomize as shim\nfor i in range(10_000): shim.say(str(i))\nprint(len(shim.journal))"
 
     assert notebook.run(code).stdout.strip() == "500"
 

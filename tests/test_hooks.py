@@ -536,6 +536,47 @@ print(all(type(c[2]).__name__ == "function" and c[2] not in shim.loaded["hooks"]
     assert lab.run(code).splitlines() == ["8 2 2", "True"]
 
 
+def test_function_that_two_hooks_share_is_patched_once(lab: Lab) -> None:
+    """The driver's module may be no more than another name for the executors'."""
+    overlay = lab.node.root / "overlay-shared"
+    (overlay / "_engine_pyspark").mkdir(parents=True)
+    (overlay / "_engine_pyspark/__init__.py").write_text("")
+    (overlay / "_engine_pyspark/wsfs_import_hook.py").write_text("from dbruntime.wsfs_import_hook import *\n")
+    code = """
+import _engine_pyspark.wsfs_import_hook, dbruntime.wsfs_import_hook as module, dbx_patch
+(ours, original), = sys.modules["dbx_patch_sitecustomize"].load("hooks").diverted.values()
+shared = ("dbruntime.wsfs_import_hook", "_engine_pyspark.wsfs_import_hook")
+print([hook.state for hook in dbx_patch.check_patch_status().hooks if hook.hook.startswith(shared)])
+dbx_patch.remove_all_patches()
+print(module.WsfsImportHook.find_spec.__code__ is original, original.co_filename == module.__file__)
+"""
+    try:
+        assert lab.run(code, None, overlay).splitlines() == ["['patched', 'patched']", "True True"]
+    finally:
+        shutil.rmtree(overlay)
+
+
+def test_allow_list_that_outlives_a_reload_has_the_check_once(lab: Lab) -> None:
+    overlay = lab.node.root / "overlay-list"
+    for package in ("dbruntime", "dbruntime/autoreload"):
+        (overlay / package).mkdir(parents=True)
+        (overlay / package / "__init__.py").write_text(
+            "__path__ = __import__('pkgutil').extend_path(__path__, __name__)"
+        )
+    original = (lab.folder / "dbruntime/autoreload/file_module_utils.py").read_text()
+    name = "_AUTORELOAD_ALLOWLIST_CHECKS"
+    kept = original.replace(f"{name} = [", f"{name} = globals().get({name!r}) or [")
+    (overlay / "dbruntime/autoreload/file_module_utils.py").write_text(kept)
+    code = f"""
+import dbruntime.autoreload.file_module_utils as module, importlib
+print(len(module.{name}), len(importlib.reload(module).{name}))
+"""
+    try:
+        assert lab.run(code, None, overlay) == "2 2"
+    finally:
+        shutil.rmtree(overlay)
+
+
 # Taking it back
 
 

@@ -62,9 +62,9 @@ class Node:
         """The interpreter of the runtime's environment: what init scripts use."""
         return self.runtime / "bin/python"
 
-    def copy_project(self, name: str) -> Path:
+    def copy_project(self, name: str, folder_name: str = "") -> Path:
         """Copy the sample project into a user's workspace folder, under the name `testx` or another."""
-        folder = self.project(name)
+        folder = self.project(folder_name or name)
         shutil.copytree(REPOSITORY / "docs/examples/testx", folder)
         for file in (folder / "pyproject.toml", *folder.glob("src/testx/*.py")):
             file.write_text(file.read_text().replace("testx", name))
