@@ -1,0 +1,281 @@
+"""Tiny projects, one for each way in which an editable install is made, and the installs of all of them on a node."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab.wheels import pip
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.lab.node import Node
+
+VERSION = "1.2.3"
+BACKENDS = (
+    "flit_core",
+    "hatchling",
+    "meson",
+    "meson-python",
+    "ninja",
+    "pdm-backend",
+    "poetry-core",
+    "scikit-build-core",
+    "setuptools",
+    "uv",
+    "uv_build",
+    *("exceptiongroup", "tomli", "typing-extensions"),  # theirs on Python 3.10, whichever Python fetches them
+)
+OLD_SETUPTOOLS = "setuptools<80"
+"""The last whose `develop` does its work itself; from 80 on it calls pip."""
+FOR_ALL = ("--python-version=3.10", "--implementation=py", "--abi=none", "--only-binary=:all:")
+"""Options for wheels that serve every interpreter."""
+
+FILES = {
+    "__init__.py": "",
+    "module.py": "VALUE = 'as written'\n",
+    "data.txt": "some data",
+    "sub/__init__.py": "",
+    "sub/module.py": "VALUE = 'as written'\n",
+}
+"""What the package of every project holds."""
+PACKAGE_DATA = '[tool.setuptools.package-data]\n"*" = ["*.txt"]\n'
+PURE = "[tool.scikit-build]\nwheel.cmake = false\n"
+EASY_SETUP = f"""\
+from setuptools import find_packages, setup
+setup(name="{{name}}", version="{VERSION}", packages=find_packages("src"), package_dir={{{{"": "src"}}}})
+"""
+MESON_BUILD = f"""\
+project('{{name}}', version: '{VERSION}')
+sources = [{", ".join(f"'{{package}}/{file}'" for file in FILES)}]
+import('python').find_installation(pure: true).install_sources(sources, preserve_path: true)
+"""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a `pyproject.toml` says of a build backend, by the name that PyPI has for it."""
+
+    requires: str
+    module: str
+
+
+SETUPTOOLS = Backend("setuptools", "setuptools.build_meta")
+HATCHLING = Backend("hatchling", "hatchling.build")
+FLIT = Backend("flit_core", "flit_core.buildapi")
+POETRY = Backend("poetry-core", "poetry.core.masonry.api")
+PDM = Backend("pdm-backend", "pdm.backend")
+UV = Backend("uv_build", "uv_build")
+SCIKIT_BUILD = Backend("scikit-build-core", "scikit_build_core.build")
+MESON = Backend("meson-python", "mesonpy")
+MATURIN = Backend("maturin", "maturin")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project with one package, which has a module, a subpackage and a data file."""
+
+    name: str
+    backend: Backend
+    tables: str = ""
+    """More of its `pyproject.toml`."""
+    source: str = "src"
+    """The folder that its package, or the namespace around it, lies in; empty for a flat layout."""
+    namespace: str = ""
+    mapped: str = ""
+    """Where its package lies, if not where the package's name says."""
+    editable_mode: str = ""
+    """What setuptools is told."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """More files: templates that may name the project and its package."""
+    place: str = ""
+    """Where it lies among the projects."""
+
+    @property
+    def package(self) -> str:
+        """The package's full name."""
+        name = self.name.replace("-", "_")
+        return f"{self.namespace}.{name}" if self.namespace else name
+
+    def folder(self, node: Node) -> Path:
+        """The project's folder on a node."""
+        return node.project(self.place) / self.name
+
+    def package_folder(self, node: Node) -> Path:
+        """The folder of its package, with what a person edits."""
+        return self.folder(node) / (self.mapped or Path(self.source, *self.package.split(".")))
+
+    def imported_from(self, node: Node) -> Path:
+        """The folder that its package is imported from: its own, or that of links to it."""
+        if self.editable_mode != "strict":
+            return self.package_folder(node)
+        links = f"build/__editable__.{self.name.replace('-', '_')}-{VERSION}-py3-none-any"
+        return self.folder(node) / links / self.package
+
+    def write(self, node: Node) -> None:
+        """Write all of its files."""
+        text = f"""\
+            [build-system]
+            requires = ["{self.backend.requires}"]
+            build-backend = "{self.backend.module}"
+
+            [project]
+            name = "{self.name}"
+            version = "{VERSION}"
+            description = "A project of a test"
+            requires-python = ">=3.10"
+            """
+        files = {"pyproject.toml": f"{textwrap.dedent(text)}\n{self.tables}"}
+        for name, template in self.files.items():
+            files[name] = template.format(name=self.name, package=self.package)
+        write_files(self.folder(node), files)
+        write_files(self.package_folder(node), FILES)
+
+
+BY_PIP = (
+    Project("setuptools-src", SETUPTOOLS),
+    Project("setuptools-flat", SETUPTOOLS, source=""),
+    Project("setuptools-strict", SETUPTOOLS, PACKAGE_DATA, editable_mode="strict"),
+    Project("setuptools-compat", SETUPTOOLS, source="", editable_mode="compat"),
+    # Two projects in one namespace: one is found by a root on `sys.path`, one by a finder.
+    Project("namespace-src", SETUPTOOLS, namespace="by_two"),
+    Project("namespace-flat", SETUPTOOLS, source="", namespace="by_two"),
+    Project("hatchling-path", HATCHLING),
+    Project("hatchling-exact", HATCHLING, "[tool.hatch.build]\ndev-mode-exact = true\n"),
+    Project("flit-path", FLIT),
+    Project("poetry-path", POETRY),
+    Project("pdm-path", PDM),
+    Project("pdm-editables", PDM, '[tool.pdm.build]\neditable-backend = "editables"\n'),
+    Project("uv-build-path", UV),
+    # It also gets a path line, which would do, were its package where its name says.
+    Project(
+        "scikit-build-redirect",
+        SCIKIT_BUILD,
+        PURE + 'wheel.packages = { "by_mapping/scikit_build_redirect" = "code/scikit_build_redirect" }\n',
+        namespace="by_mapping",
+        mapped="code/scikit_build_redirect",
+    ),
+    Project("scikit-build-inplace", SCIKIT_BUILD, PURE + 'editable.mode = "inplace"\n'),
+    Project("meson-rebuild", MESON, source="", files={"meson.build": MESON_BUILD}),
+)
+BY_UV_PIP = (Project("uv-pip-setuptools", SETUPTOOLS), Project("uv-pip-hatchling", HATCHLING))
+BY_UV_SYNC = Project("uv-sync", UV)
+WORKSPACE = "workspace"
+"""The folder of a workspace of uv's, which has no package of its own."""
+BY_UV_WORKSPACE = tuple(
+    Project(name, backend, place=WORKSPACE)
+    for name, backend in {"uv-member-hatchling": HATCHLING, "uv-member-setuptools": SETUPTOOLS}.items()
+)
+BY_DEVELOP = Project("develop", SETUPTOOLS, files={"setup.py": EASY_SETUP})
+BY_MATURIN = Project("maturin-path", MATURIN, source="python")
+PROJECTS = (*BY_PIP, *BY_UV_PIP, BY_UV_SYNC, *BY_UV_WORKSPACE, BY_DEVELOP, BY_MATURIN)
+
+
+@dataclass(frozen=True)
+class Backends:
+    """The backends, in folders that are on the path while projects are installed: no layer gets any of them."""
+
+    wheels: Path
+    new: Path
+    old: Path
+
+    def environ(self, folder: Path) -> dict[str, str]:
+        """The environment in which builds find a folder's backends and their programs, and no index is asked."""
+        return {
+            "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            "PYTHONDONTWRITEBYTECODE": "",  # each project's build imports the same modules
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+        }
+
+
+def fetch_backends(folder: Path) -> Backends:
+    """Fetch the backends, and unpack them. Raises FetchError if the package index does not give them."""
+    backends = Backends(folder / "wheels", folder / "new", folder / "old")
+    pip("download", "--quiet", *FOR_ALL, "--dest", backends.wheels, *BACKENDS, "editables")
+    offline = ("--no-index", f"--find-links={backends.wheels}", "--no-compile")
+    pip("install", "--quiet", *FOR_ALL, *offline, "--target", backends.new, *BACKENDS)
+    pip("install", "--quiet", *FOR_ALL, "--no-compile", "--target", backends.old, OLD_SETUPTOOLS)
+    return backends
+
+
+def install_projects(node: Node, backends: Backends) -> None:
+    """Install every project editable into the runtime's layer of a node, in the way that it stands for."""
+    for project in PROJECTS:
+        project.write(node)
+    uv_sync(node, backends)
+    uv_pip_install(node, backends)
+    pip_install(node, backends)
+    develop(node, backends)
+    stand_in_for_maturin(node)
+
+
+def uv_sync(node: Node, backends: Backends) -> None:
+    """Sync a project, and then the members of a workspace; the first takes from the layer what it does not know."""
+    sync = [backends.new / "bin/uv", "sync", "--active", "--no-index", f"--find-links={backends.wheels}"]
+    environ = uv_environ(backends) | {"VIRTUAL_ENV": str(node.runtime)}
+    node.run([*sync, "--project", BY_UV_SYNC.folder(node)], environ)
+    workspace = node.project(WORKSPACE)
+    write_files(workspace, {"pyproject.toml": '[tool.uv.workspace]\nmembers = ["*"]\n'})
+    node.run([*sync, "--project", workspace, "--all-packages", "--inexact"], environ)
+
+
+def uv_pip_install(node: Node, backends: Backends) -> None:
+    """Install projects by uv, and what the finders of hatchling and pdm-backend need at run time."""
+    install = [backends.new / "bin/uv", "pip", "install", "--no-index", f"--find-links={backends.wheels}"]
+    projects = [argument for project in BY_UV_PIP for argument in ("-e", project.folder(node))]
+    node.run([*install, "--python", node.python, "editables", *projects], uv_environ(backends))
+
+
+def uv_environ(backends: Backends) -> dict[str, str]:
+    """The environment in which uv uses what is there: no other Python, no configuration, no cache of the machine's."""
+    return {
+        "UV_CACHE_DIR": str(backends.new.with_name("uv-cache")),
+        "UV_NO_CONFIG": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+
+
+def pip_install(node: Node, backends: Backends) -> None:
+    """Install projects by pip, all in one run, for the time that each would take to start."""
+    requirements = node.root / "requirements.txt"
+    with requirements.open("w") as file:
+        for project in BY_PIP:
+            mode = project.editable_mode
+            settings = f' --config-settings "editable_mode={mode}"' if mode else ""
+            file.write(f"-e {project.folder(node)}{settings}\n")
+    install = [node.python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    node.run([*install, "-r", requirements], backends.environ(backends.new))
+
+
+def develop(node: Node, backends: Backends) -> None:
+    """Install a project as setuptools did before PEP 660: an `.egg-link`, and a line in `easy-install.pth`."""
+    command = [node.python, "setup.py", "--quiet", "develop", "--no-deps"]
+    node.run(["env", f"--chdir={BY_DEVELOP.folder(node)}", *command], backends.environ(backends.old))
+
+
+def stand_in_for_maturin(node: Node) -> None:
+    """Write what maturin 1.16 was seen to install for a mixed Rust and Python project; itself, it needs Rust."""
+    layer = node.layer(node.runtime)
+    name = BY_MATURIN.package
+    metadata = f"Metadata-Version: 2.4\nName: {BY_MATURIN.name}\nVersion: {VERSION}\n"
+    write_files(
+        layer,
+        {
+            f"{name}.pth": str(BY_MATURIN.package_folder(node).parent),  # without a newline
+            f"{name}-{VERSION}.dist-info/METADATA": metadata,
+        },
+    )
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files below a folder."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
