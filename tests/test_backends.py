@@ -101,6 +101,23 @@ def test_runtime_whose_site_opens_the_layer_itself_imports_the_same(notebook: No
 
 
 @each_project
+def test_inventory_knows_the_project(notebook: Notebook, project: Project) -> None:
+    code = (
+        "import dataclasses as d, dbx_patch, json; print(json.dumps([*map(d.asdict, dbx_patch.editable_installs())]))"
+    )
+    node = notebook.node
+
+    installs = json.loads(notebook.run(code, check=True).stdout)
+
+    (found,) = [install for install in installs if install["name"] == project.name]
+    assert found["version"] == (None if project is BY_MATURIN else VERSION)
+    assert found["project"] == str(project.folder(node))
+    assert found["layer"] == notebook.layers[2]
+    assert found["names"] == [project.package.partition(".")[0]]
+    assert (found["importable"], found["shadowed_by"]) == (True, None)
+
+
+@each_project
 def test_edit_is_what_the_next_interpreter_runs(notebook: Notebook, project: Project) -> None:
     module = project.package_folder(notebook.node) / "sub/module.py"
 

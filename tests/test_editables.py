@@ -119,7 +119,8 @@ def test_only_lines_of_editable_installs_are_honored(notebook: Notebook, write: 
         notebook.node.root / notebook.layers[3] / "_editable_impl_elsewhere.py",
     ):
         write(module, "print('it ran')\n")
-    write(layer / "coverage.pth", "import a_start_up_file; a_start_up_file.process_startup()\n")
+    for name in ("coverage", "a1_coverage", "pytest-cov", "ddtrace", "ns-1.0-nspkg", "distutils-again", "zz_anything"):
+        write(layer / f"{name}.pth", "import a_start_up_file; a_start_up_file.process_startup()\n")
     write(layer / "_editable_impl_hostile.pth", "import a_start_up_file\n")
     write(layer / "_editable_impl_elsewhere.pth", "import _editable_impl_elsewhere\n")
     write(layer / ".hidden.pth", f"{notebook.node.root}/outside\n")
@@ -269,3 +270,150 @@ finally:
     )
 
     assert notebook.run(code, check=True).stdout.strip() == str(new)
+
+
+def test_order_is_the_same_for_an_install_in_the_layer_that_site_opened(notebook: Notebook, write: Write) -> None:
+    """Finder style: Python itself has a class of setuptools' answer after every layer."""
+    node = notebook.node
+    project = node.copy_project("own")
+    (project / "src/own").rename(project / "own")
+    (project / "src").rmdir()
+    node.install_editable(project, python=notebook.python)
+    try:
+        lower, higher = node.root / notebook.layers[3] / "own.py", node.root / "databricks/driver/own.py"
+        write(lower, "")
+        assert where(notebook, "own") == f"{project}/own/__init__.py"
+        assert where(notebook, "own", OFF) == str(lower)
+        write(higher, "")
+        assert where(notebook, "own") == str(higher)
+    finally:
+        shutil.rmtree(project)
+
+
+@pytest.mark.parametrize("case", ["layer", "link to a file", "link into a folder"])
+def test_what_everybody_may_write_is_refused_and_said(notebook: Notebook, write: Write, case: str) -> None:
+    node = notebook.node
+    root = node.root / "outside"
+    write(root / "open_to_all.py", "")
+    layer = node.layer(node.runtime)
+    pth = layer / "open.pth"
+    if case == "layer":
+        write(pth, f"{root}\n")
+        layer.resolve().chmod(0o777)
+    else:
+        target = node.root / "open-to-all/target.pth"
+        write(target, f"{root}\n", mode=0o666 if case == "link to a file" else 0o644)
+        target.parent.chmod(0o777 if case == "link into a folder" else 0o755)
+        pth.symlink_to(target)
+    code = "import dbx_patch_sitecustomize as shim; print([line for line in shim.journal if 'refused' in line])"
+    try:
+        assert where(notebook, "open_to_all") == "no"
+        assert "refused: everybody may write" in notebook.run(code).stdout
+    finally:
+        layer.resolve().chmod(0o755)
+        if pth.is_symlink():
+            pth.unlink()
+    if case == "layer":
+        assert where(notebook, "open_to_all") == f"{root}/open_to_all.py"
+
+
+@pytest.mark.parametrize(
+    "raised", ["ValueError('of its own')", "SystemExit('of its own')", "KeyboardInterrupt('of its own')"]
+)
+def test_import_line_that_raises_is_in_the_journal_and_the_rest_is_honored(
+    notebook: Notebook, write: Write, raised: str
+) -> None:
+    layer = notebook.node.layer(notebook.node.runtime)
+    root = notebook.node.root / "rest"
+    write(root / "the_rest.py", "")
+    write(layer / "_editable_impl_raising.py", f"def f():\n    raise {raised}\nf()\n")
+    write(layer / "_editable_impl_raising.pth", f"import _editable_impl_raising\n{root}\n")
+    code = "import the_rest, dbx_patch_sitecustomize as shim; print(*shim.journal, sep='\\n')"
+
+    done = notebook.run(code, check=True)
+
+    assert done.stderr == ""
+    assert '_editable_impl_raising.py", line 2, in f' in done.stdout
+    assert "of its own" in done.stdout
+
+
+def test_root_that_raises_is_absent_until_it_does_not(notebook: Notebook, write: Write) -> None:
+    """As a workspace mount may: its folder is there, and to list it fails with an error of no particular kind."""
+    root = notebook.node.root / "raising"
+    write(root / "on_a_mount.py", "")
+    write(notebook.node.layer(notebook.node.runtime) / "raising.pth", f"{root}\n")
+    code = f"""
+import errno, importlib, sys, dbx_patch_sitecustomize as shim
+posix = sys.modules["posix"]
+external = sys.modules["_frozen_importlib_external"]
+class Failing:  # what importlib lists folders by
+    fails = True
+    def __getattr__(self, name):
+        return getattr(posix, name)
+    def listdir(self, path):
+        if self.fails and str(path) == {str(root)!r}:
+            raise OSError(errno.EIO, "Input/output error", path)
+        return posix.listdir(path)
+external._os = mount = Failing()
+lower = {notebook.layers[3]!r} + "/further_down.py"
+open(lower, "w").close()
+import further_down
+try:
+    import on_a_mount
+except ModuleNotFoundError as error:
+    print(error)
+print([line for line in shim.journal if "Input/output error" in line] != [])
+mount.fails = False
+importlib.invalidate_caches()
+import on_a_mount
+print(on_a_mount.__file__)
+"""
+    try:
+        done = notebook.run(code, check=True)
+    finally:
+        (notebook.node.root / notebook.layers[3] / "further_down.py").unlink(missing_ok=True)
+
+    assert done.stdout.splitlines() == ["No module named 'on_a_mount'", "True", f"{root}/on_a_mount.py"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "doing",
+    [
+        "sys.meta_path = [f for f in sys.meta_path if 'Namespace' not in repr(f)]",
+        "sys.meta_path = []; sys.meta_path = [importlib.machinery.BuiltinImporter, importlib.machinery.PathFinder]",
+        "sys.path_hooks.clear(); sys.path_importer_cache.clear()",
+        "sys.path = [*sys.path, object(), 7, b'/bytes', pathlib.Path('/'), '__editable__.x.__path_hook__', '']",
+        "sys.meta_path.insert(0, type('Old', (), {'find_module': lambda *_: None}))",
+        "sys.modules.pop('dbx_patch_sitecustomize')",
+        "os.chdir('/'); sys.path.clear()",
+    ],
+)
+def test_what_users_do_to_python_s_lists_is_survived(notebook: Notebook, doing: str) -> None:
+    """The documented cure of dlt's, for one, filters `sys.meta_path` by `repr`."""
+    code = f"""
+import importlib.machinery, os, pathlib, sys
+{doing}
+for name in ("no_such_module", "another.one", "dbruntime.pythonPathHook", "sys_path_init"):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass
+importlib.invalidate_caches()
+print("survived")
+"""
+    done = notebook.run(code)
+
+    assert (done.stdout, done.stderr) == ("survived\n", "")
+
+
+def test_finder_that_is_a_class_keeps_its_place_among_others(notebook: Notebook, flat: Path) -> None:
+    code = """
+import sys
+kinds = [finder.__name__ if isinstance(finder, type) else type(finder).__name__ for finder in sys.meta_path]
+print(kinds.index("SimpleNamespace"), kinds.count("_EditableFinder"), kinds.index("PathFinder") - 1 in
+    [at for at, kind in enumerate(kinds) if kind == "SimpleNamespace"])
+import flatx
+print(flatx.__file__)
+"""
+    assert notebook.run(code, check=True).stdout.splitlines() == ["0 1 True", f"{flat}/flatx/__init__.py"]

@@ -4,6 +4,13 @@ from dbx_patch.sitecustomize_template.sitecustomize import VERSION as __version_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dbx_patch._inventory import (
+        EditableInstall,
+        Shadow,
+        Verification,
+        editable_installs,
+        verify_editable_installs,
+    )
     from dbx_patch._patches import (
         HookStatus,
         PatchStatus,
@@ -12,7 +19,19 @@ if TYPE_CHECKING:
         remove_all_patches,
     )
 
-__all__ = ["HookStatus", "PatchStatus", "__version__", "check_patch_status", "patch_dbx", "remove_all_patches"]
+__all__ = [
+    "EditableInstall",
+    "HookStatus",
+    "PatchStatus",
+    "Shadow",
+    "Verification",
+    "__version__",
+    "check_patch_status",
+    "editable_installs",
+    "patch_dbx",
+    "remove_all_patches",
+    "verify_editable_installs",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -20,9 +39,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from dbx_patch import _patches  # noqa: PLC0415  # see above
+    from dbx_patch import _inventory, _patches  # noqa: PLC0415  # see above
 
-    return getattr(_patches, name)
+    return getattr(_patches if hasattr(_patches, name) else _inventory, name)
 
 
 def __dir__() -> list[str]:

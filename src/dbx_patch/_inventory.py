@@ -1,0 +1,306 @@
+"""Lists the editable installs that this interpreter can see, and tells what keeps each from being imported."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from email import message_from_string
+from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from dbx_patch.sitecustomize_template import sitecustomize
+
+if TYPE_CHECKING:
+    from dbx_patch.sitecustomize_template.sitecustomize_editables import Editable
+
+SHARED = ("/Workspace/", "/Volumes/", "/dbfs/", "/local_disk0/.ephemeral_nfs/")
+"""The folders that executors see as well; all others are the driver's own."""
+WITHOUT_LINKS = ("/Workspace/", "/Volumes/", "/dbfs/")
+"""The mounts that have no symbolic or hard links."""
+TAKEN = frozenset({"databricks", "dbruntime", "dlt", "py4j", "pyspark", "scripts", "tests"})
+"""Top-level names that Databricks uses itself: a package named `scripts` once stopped every job."""
+
+Style = Literal["path", "finder", "link tree"]
+"""How an install reaches its project: by its folder on the path, by a finder, or by a folder of links to its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """What an import finds instead of an editable install."""
+
+    path: str
+    """The file of the module, or the folder of the package."""
+    layer: str | None
+    """The layer that it lies in; None if it lies in none."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditableInstall:
+    """An editable install in one of the layers on `sys.path`."""
+
+    name: str
+    """The project's name, normalized (:pep:`503`)."""
+    version: str | None
+    """Its version, normalized (:pep:`440`); None if the install does not tell."""
+    project: str | None
+    """The project's folder; None if neither the install nor its path tells."""
+    layer: str
+    """The site- or dist-packages folder that it was installed into."""
+    pth: str
+    """The `.pth` file that it consists of there."""
+    style: Style
+    names: tuple[str, ...]
+    """The top-level names that it offers."""
+    importable: bool
+    """Whether every one of these names is imported from it now, in this process."""
+    shadowed_by: Shadow | None
+    """What is imported instead of the first name that is not."""
+    warnings: tuple[str, ...]
+    """What works here and may not elsewhere."""
+
+    def __str__(self) -> str:
+        state = "importable" if self.importable else "not importable"
+        if self.shadowed_by:
+            state = f"shadowed by {self.shadowed_by.path}"
+        lines = [f"{self.name} {self.version or ''}".rstrip() + f" ({self.style}): {state}"]
+        lines += [
+            f"  {what}: {value}" for what, value in (("project", self.project), ("installed by", self.pth)) if value
+        ]
+        return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether what is editable is what runs."""
+
+    ok: bool
+    """Whether every editable install is importable in this process."""
+    installs: tuple[EditableInstall, ...]
+
+    def __str__(self) -> str:
+        if not self.installs:
+            return "There are no editable installs in the layers on sys.path."
+        return "\n".join(map(str, self.installs))
+
+
+def editable_installs() -> tuple[EditableInstall, ...]:
+    """List the editable installs of every layer on `sys.path`, in its order.
+
+    Nothing is imported; a finder is asked what it would find, which makes meson-python's rebuild its project.
+    """
+    return tuple(
+        describe_install(layer, pth, editables)
+        for layer in sitecustomize.find_layers()
+        for pth, editables in group_by_project(layer)
+    )
+
+
+def verify_editable_installs() -> Verification:
+    """Tell for each editable install whether an import finds it, what shadows it if not, and where it would fail."""
+    installs = editable_installs()
+    return Verification(all(install.importable for install in installs), installs)
+
+
+def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
+    """Give the `.pth` files of a layer, each with the lines of one project."""
+    try:
+        found: list[Editable] = sitecustomize.load("editables").read_editables(layer)
+    except OSError:
+        return
+    groups: dict[tuple[str, str], list[Editable]] = {}
+    for editable in found:
+        several = Path(editable["pth"]).name == "easy-install.pth"
+        groups.setdefault((editable["pth"], editable["root"] if several else ""), []).append(editable)
+    for (pth, _), editables in groups.items():
+        yield Path(pth), editables
+
+
+def describe_install(layer: str, pth: Path, editables: list[Editable]) -> EditableInstall:
+    """Describe one editable install."""
+    distribution = find_distribution(layer, pth, editables)
+    roots = [editable["root"] for editable in editables if editable["root"]]
+    finders = [Path(layer, editable["finder"] + ".py") for editable in editables if editable["finder"]]
+    style: Style = "finder" if finders else "path"
+    if any(Path(root).name.startswith("__editable__.") for root in roots):
+        style = "link tree"
+    project = find_project(distribution, roots)
+    names = find_names(distribution, roots, finders)
+    inside = [folder for folder in [project, *roots] if folder]
+    elsewhere = [found for found in map(locate, names) if not any(is_inside(location, inside) for location in found)]
+    shadow = next((found[0] for found in elsewhere if found), None)
+    return EditableInstall(
+        name=find_name(distribution, pth, roots),
+        version=find_version(distribution),
+        project=project,
+        layer=layer,
+        pth=str(pth),
+        style=style,
+        names=names,
+        importable=bool(names) and not elsewhere,
+        shadowed_by=Shadow(shadow, find_layer(shadow)) if shadow else None,
+        warnings=tuple(find_warnings(style, project, names)),
+    )
+
+
+def find_distribution(layer: str, pth: Path, editables: list[Editable]) -> metadata.Distribution | None:
+    """Find the distribution of an editable install: by its RECORD, or, for an old one, in its project's folder."""
+    for distribution in metadata.distributions(path=[layer]):
+        recorded = [line.partition(",")[0] for line in read(distribution, "RECORD").splitlines()]
+        if pth.name in recorded and read(distribution, "direct_url.json"):
+            return distribution
+    for editable in editables:
+        for link in Path(layer).glob("*.egg-link"):
+            if link.read_bytes().splitlines()[:1] == [editable["root"].encode()]:
+                return next(iter(metadata.distributions(path=[editable["root"]])), None)
+    return None
+
+
+def read(distribution: metadata.Distribution | None, file: str) -> str:
+    """Read a file of a distribution's metadata; empty if it is not there, or can't be read."""
+    try:
+        return (distribution and distribution.read_text(file)) or ""
+    except (OSError, ValueError):
+        return ""
+
+
+def read_header(distribution: metadata.Distribution | None, name: str) -> str:
+    """Read a header of a distribution's core metadata; empty if there is none."""
+    return str(message_from_string(read(distribution, "METADATA") or read(distribution, "PKG-INFO"))[name] or "")
+
+
+def find_project(distribution: metadata.Distribution | None, roots: list[str]) -> str | None:
+    """Find the project's folder: where pip was told to install from (:pep:`610`), or the one with its metadata."""
+    try:
+        return unquote(urlsplit(str(json.loads(read(distribution, "direct_url.json"))["url"])).path).rstrip("/")
+    except (KeyError, TypeError, ValueError):
+        pass
+    for root in roots:
+        for folder in (Path(root), *Path(root).parents[:2]):
+            if any((folder / file).is_file() for file in ("pyproject.toml", "setup.py", "setup.cfg")):
+                return str(folder)
+    return roots[0] if roots else None
+
+
+def find_name(distribution: metadata.Distribution | None, pth: Path, roots: list[str]) -> str:
+    """Name a project; one that has no metadata by its `.pth` file, or by its folder where the file has several."""
+    stem = Path(roots[0]).name if pth.name == "easy-install.pth" and roots else pth.stem
+    stripped = stem.removeprefix("__editable__.").removeprefix("_editable_impl_").removesuffix("-editable")
+    return canonicalize_name(read_header(distribution, "Name") or stripped.strip("_.-") or stem)
+
+
+def find_version(distribution: metadata.Distribution | None) -> str | None:
+    """Find a project's version, normalized if it is one."""
+    version = read_header(distribution, "Version")
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return version or None
+
+
+def find_names(distribution: metadata.Distribution | None, roots: list[str], finders: list[Path]) -> tuple[str, ...]:
+    """Find the top-level names that an install offers: from setuptools' list, else from its finder or its root."""
+    listed = read(distribution, "top_level.txt").split()
+    names = set(listed) or {name for finder in finders for name in names_in_finder(finder)}
+    return tuple(sorted(names or {name for root in roots for name in names_in_root(Path(root))}))
+
+
+def names_in_root(root: Path) -> Iterator[str]:
+    """List the modules and packages of a folder; where it has none, the folders that may be namespace packages."""
+    try:
+        entries = sorted(root.iterdir())
+    except OSError:
+        return
+    suffixes = (".py", *EXTENSION_SUFFIXES)
+    modules = {entry.name.partition(".")[0] for entry in entries if entry.name.endswith(suffixes)} - {
+        "setup",
+        "conftest",
+    }
+    packages = {entry.name for entry in entries if (entry / "__init__.py").exists()}
+    namespaces = {entry.name for entry in entries if entry.is_dir() and entry.name != "__pycache__"}
+    yield from (name for name in sorted(modules | packages or namespaces) if name.isidentifier())
+
+
+def names_in_finder(file: Path) -> set[str]:
+    """Read the names that a finder's module is written for, without running it: no two backends have the same API.
+
+    setuptools assigns a dict to MAPPING, `editables` is called with a name, scikit-build-core calls `install` with
+    dicts, and meson-python makes its finder with a set.
+    """
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == "MAPPING" for target in targets):
+                found |= strings_in(node.value)
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called == "map_module":
+                found |= strings_in(node.args[0])
+            elif called in {"install", "MesonpyMetaFinder"}:
+                found |= {
+                    name for part in node.args if isinstance(part, (ast.Dict, ast.Set)) for name in strings_in(part)
+                }
+    return {name.partition(".")[0] for name in found}
+
+
+def strings_in(node: ast.expr | None) -> set[str]:
+    """List the strings of a literal; of a dict its keys."""
+    parts: Iterable[ast.expr | None] = [node]
+    if isinstance(node, ast.Dict):
+        parts = node.keys
+    elif isinstance(node, (ast.Set, ast.List, ast.Tuple)):
+        parts = node.elts
+    return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
+def locate(name: str) -> list[str]:
+    """Tell where a top-level name is imported from, or has been: a file, or the folders of a namespace package."""
+    loaded = sys.modules.get(name)
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:  # noqa: BLE001  # what a finder raises, an import would as well
+        spec = None
+    if spec is not None and spec.has_location and spec.origin:
+        return [spec.origin]
+    return [*((spec and spec.submodule_search_locations) or filter(None, [getattr(loaded, "__file__", None)]))]
+
+
+def is_inside(location: str, folders: list[str]) -> bool:
+    """Tell whether a location lies in one of some folders, in whichever spelling."""
+    spell = sitecustomize.load("editables").one_spelling
+    return any(
+        Path(spell(location)).is_relative_to(spell(folder)) or Path(location).resolve().is_relative_to(folder)
+        for folder in folders
+    )
+
+
+def find_layer(location: str) -> str | None:
+    """Find the layer that a file lies in."""
+    return next((layer for layer in sitecustomize.find_layers() if Path(location).is_relative_to(layer)), None)
+
+
+def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[str]:
+    """Tell what works in this process and may not elsewhere."""
+    folder = f"{sitecustomize.load('editables').one_spelling(project)}/" if project else ""
+    if project and not folder.startswith(SHARED):
+        yield f"{project} is on the driver alone, and executors can't import it: move it below /Workspace or /Volumes"
+    if style == "finder":
+        yield "executors do not get its finder along with a function, as they get a folder on the path"
+    if style == "link tree" and folder.startswith(WITHOUT_LINKS):
+        yield f"{project} is on a mount without links, which its link tree needs: drop editable_mode=strict"
+    for name in sorted(TAKEN.intersection(names)):
+        yield f"Databricks uses the top-level name {name} itself, and one of the two is hidden: rename it"
