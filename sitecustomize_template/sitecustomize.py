@@ -183,8 +183,11 @@ def find_watched(
     if find is not None:
         return find(fullname, path, target)
     if path is None:
+        known = fullname in sys.modules  # it is reloaded
         try:
             honor_changes()
+            if not known and fullname in sys.modules:
+                return load("editables").find_imported(fullname)  # type: ignore[no-any-return]
         except Exception as error:
             say("%s: %r" % (fullname, error))
     return None

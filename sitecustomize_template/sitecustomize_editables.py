@@ -2,12 +2,12 @@
 # layer has a `.pth` file, and is its `shim`; the rules that are said there hold here as well.
 
 import sys
+from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import FileFinder, PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any, TypedDict
 
@@ -404,6 +404,30 @@ def find_latecomer(
         shim.say("root %s is there now" % root)
         cache.pop(root, None)
     return PathFinder.find_spec(fullname, present)
+
+
+def find_imported(fullname: str) -> "ModuleSpec":
+    """Answer for a module that an import line has imported while it was looked for: else there would be two of it.
+
+    Where importlib meets a module that came to be in the meantime, it loads that again by its own spec.
+    """
+    module = sys.modules[fullname]
+    module.__spec__ = spec = ModuleSpec(fullname, ImportedLoader(module))  # type: ignore[arg-type]  # by its methods
+    return spec
+
+
+class ImportedLoader:
+    """Gives a module as it is, and its spec back."""
+
+    def __init__(self, module: "ModuleType") -> None:
+        self.module = module
+        self.spec = module.__spec__
+
+    def create_module(self, _spec: "ModuleSpec") -> "ModuleType":
+        return self.module
+
+    def exec_module(self, module: "ModuleType") -> None:
+        module.__spec__ = self.spec
 
 
 class RootFinder(FileFinder):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,20 @@ data = resources.files({package}).joinpath("data.txt").read_text()
 print(json.dumps([[module.__file__ for module in modules], data, metadata.version("{name}")]))
 """
 
+RUNNING = """\
+import contextlib, io, json, sys, traceback
+print("ready", flush=True)
+printed = {}
+for name, cell in json.load(sys.stdin).items():
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            exec(cell, {})
+        except BaseException:
+            print(traceback.format_exc())
+    printed[name] = output.getvalue()
+print(json.dumps(printed))
+"""
+
 
 @pytest.fixture(scope="session")
 def backends(tmp_path_factory: pytest.TempPathFactory) -> Backends:
@@ -54,23 +70,45 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Backends:
         missing(f"the wheels of the build backends: {error}")
 
 
+@dataclass(frozen=True)
+class Furnished:
+    """A notebook on a node with dbx-patch, where the runtime's layer has all of the projects."""
+
+    notebook: Notebook
+    imported_later: dict[str, str]
+    """What the import of each project printed in an interpreter that had started before the installs."""
+
+
 @pytest.fixture(scope="session")
-def notebook(
+def furnished(
     interpreter: Interpreter,
     sitecustomize: bool,  # noqa: FBT001
     wheelhouse: Path,
     backends: Backends,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Notebook]:
-    """A notebook on a node with dbx-patch, where the runtime's layer has all of the projects; left as it is found."""
+) -> Iterator[Furnished]:
     root = tmp_path_factory.mktemp("backends-node").resolve() / "node"
     node = Node(root, interpreter, wheelhouse, sitecustomize=sitecustomize).build()
-    install_projects(node, backends)
     node.install_dbx_patch()
     done = node.dbx_patch("dbx_patch.install")
     assert done.returncode == 0, done.stderr
-    yield node.make_notebook()
+    notebook = node.make_notebook()
+    command = [str(notebook.python), "-c", RUNNING]
+    environ, pipe = node.environ() | notebook.environ, subprocess.PIPE
+    with subprocess.Popen(command, env=environ, cwd=root, stdin=pipe, stdout=pipe, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        install_projects(node, backends)
+        cells = {project.name: IMPORT.format(package=project.package, name=project.name) for project in PROJECTS}
+        printed, _ = running.communicate(json.dumps(cells), timeout=300)
+    node.install_dbx_patch()  # `uv sync` has taken the package away; the shim has stayed
+    yield Furnished(notebook, json.loads(printed))
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def notebook(furnished: Furnished) -> Notebook:
+    return furnished.notebook
 
 
 def facts(project: Project, node: Node) -> str:
@@ -89,6 +127,11 @@ def test_notebook_imports_all_of_an_editable_project_from_its_own_folder(noteboo
     assert (done.stdout.strip(), done.stderr) == (facts(project, notebook.node), "")
     top = project.package.partition(".")[0]
     assert without_us.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named '{top}'"
+
+
+@each_project
+def test_interpreter_that_runs_already_imports_the_same(furnished: Furnished, project: Project) -> None:
+    assert furnished.imported_later[project.name].strip() == facts(project, furnished.notebook.node)
 
 
 @each_project

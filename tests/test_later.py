@@ -195,6 +195,29 @@ except ModuleNotFoundError:
     assert installed.make_notebook().run(code, check=True).stdout.splitlines()[-1] == "True True"
 
 
+def test_module_that_an_import_line_needs_as_well_is_imported_once(installed: Node) -> None:
+    """The line is run while that very module is looked for: importlib would load it a second time."""
+    notebook = installed.make_notebook()
+    folder = installed.root / "databricks/python_shell"
+    folder.joinpath("needed_by_both.py").write_text(
+        "import builtins\nbuiltins.runs.append(__name__)\nclass Kind: pass\n"
+    )
+    layer = installed.layer(notebook.environment)
+    code = f"""
+import builtins
+builtins.runs = []
+open({str(layer)!r} + "/_editable_impl_needs.py", "w").write("import needed_by_both\\nkind = needed_by_both.Kind")
+open({str(layer)!r} + "/_editable_impl_needs.pth", "w").write("import _editable_impl_needs")
+import needed_by_both as first, sys, importlib
+print(runs, first.Kind is sys.modules["_editable_impl_needs"].kind, sys.modules["needed_by_both"] is first)
+print(type(first.__loader__).__name__, first.__spec__.loader is first.__loader__, first.__spec__._initializing)
+print(importlib.reload(first) is first, len(runs))
+"""
+    done = notebook.run(code, check=True)
+
+    assert done.stdout.splitlines() == ["['needed_by_both'] True True", "SourceFileLoader True False", "True 2"]
+
+
 def test_half_imported_module_of_another_thread_is_no_deadlock(installed: Node) -> None:
     """A finder's import line may need a module that another thread is importing, and that waits for this one."""
     notebook = installed.make_notebook()

@@ -14,7 +14,8 @@ import pytest
 from tests.lab.wheels import REPOSITORY
 
 TEMPLATES = sorted(REPOSITORY.glob("sitecustomize_template/sitecustomize*.py"))
-LOADED_BY_SITE = {"sys", "os", "posix", "time", "_imp", "_thread", "_frozen_importlib_external"}
+FOR_AN_ERROR = {"traceback"}
+LOADED_BY_SITE = {"sys", "os", "posix", "time", "_imp", "_thread", "_frozen_importlib", "_frozen_importlib_external"}
 
 
 def test_top_level_is_the_one_of_the_design() -> None:
@@ -61,7 +62,7 @@ def test_shim_parses_on_python_3_9_and_imports_only_what_site_has_loaded(templat
             imported.add(str(node.module))
 
     assert "sys" in imported
-    assert imported <= LOADED_BY_SITE
+    assert imported <= LOADED_BY_SITE | FOR_AN_ERROR
 
 
 def test_nothing_imports_upwards() -> None:
