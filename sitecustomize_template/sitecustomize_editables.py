@@ -120,6 +120,8 @@ def read_pth(pth: str) -> "list[str]":
         text = data[3 if data.startswith(b"\xef\xbb\xbf") else 0 :].decode()
     except UnicodeDecodeError:
         text = os.fsdecode(data)  # by the locale's encoding; a path survives what that can't decode
+    if sys.version_info >= (3, 13):
+        return text.splitlines()  # there `site` takes \f, \v and Unicode's separators for ends of lines as well
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -163,7 +165,7 @@ def honor(changed: "dict[str, list[str]]") -> None:
     for editable in found:
         root = editable["root"]
         if editable["finder"]:
-            honor_finder(editable)
+            shim.attempt(honor_finder, editable)
         elif root not in roots:
             served.add(one_spelling(root))
             roots[root] = editable["layer"]
@@ -173,7 +175,7 @@ def honor(changed: "dict[str, list[str]]") -> None:
         shim.attempt(guard_roots, new)
     if found:
         shim.forget_answers()
-    if added_roots and "usercustomize" not in sys.modules:
+    if (added_roots or ran) and "usercustomize" not in sys.modules:
         shim.watched["usercustomize"] = find_usercustomize
 
 
@@ -235,6 +237,7 @@ def honor_finder(editable: "Editable") -> None:
     runs = editable["finder"] not in sys.modules
     if runs:
         ran.append(editable["finder"])
+        before = dict(sys.modules)
         held = release_import_lock()
         try:
             exec(editable["line"], {})  # as `site` would, had it opened the layer
@@ -245,6 +248,10 @@ def honor_finder(editable: "Editable") -> None:
             shim.say("%s: %s\n%s" % (editable["pth"], editable["line"], "".join(lines)))
         finally:
             acquire_import_lock(held)
+            for name, module in before.items():
+                # Python does not start where `site` vanishes while it is imported.
+                if name not in sys.modules and getattr(getattr(module, "__spec__", None), "_initializing", False):
+                    sys.modules[name] = module
     for finder in list(sys.meta_path):
         # `editables` is the library behind the finders of hatchling and pdm-backend; the others bring their own class.
         if getattr(finder, "__module__", "") in (editable["finder"], "editables.redirector") and finder not in finders:
