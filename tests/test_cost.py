@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node
 
-BUDGET = 1.04
-"""Times the instructions of a bare start."""
+BUDGET = 1.032
+"""Times the instructions of a bare start: the design's 3 %, and what the count varies by from machine to machine."""
 
 
 def test_bare_start(node: Node) -> None:
