@@ -1,5 +1,7 @@
 """Imports a large editable package behind Databricks' own hook: patched, as it is, and without any hook.
 
+Before that, it times what every import pays for the watcher.
+
 One interpreter starts for each measurement, in turns, so that a noisy machine disturbs all three alike.
 """
 
@@ -48,6 +50,14 @@ print(import_all({DEPTH}))
 """
 
 
+WATCH = """\
+import timeit, dbx_patch_sitecustomize as shim
+find = shim.watcher.find_spec
+for name, path in (("no_such_module", None), ("package.module", ["/package"])):
+    print(min(timeit.repeat(lambda: find(name, path, None), number=20000, repeat=5)) / 20000 * 1e6)
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print the medians of the ratios to plain Python."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
@@ -65,6 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         node.install_dbx_patch()
         node.dbx_patch("dbx_patch.install")
         notebook = node.make_notebook()
+        top_level, submodule = map(float, notebook.run(WATCH, check=True).stdout.split())
+        print(
+            f"what an import pays for the watcher: {top_level:.2f} us for a top-level name, {submodule:.2f} us for others"
+        )
         for release in RELEASES:
             provide_hook(node, unpack_pyspark(fetch_databricks_connect(release), root / release, *PUBLISHED))
             patched, unpatched = measure(notebook, rounds)
