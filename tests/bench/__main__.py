@@ -76,9 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         node.dbx_patch("dbx_patch.install")
         notebook = node.make_notebook()
         top_level, submodule = map(float, notebook.run(WATCH, check=True).stdout.split())
-        print(
-            f"what an import pays for the watcher: {top_level:.2f} us for a top-level name, {submodule:.2f} us for others"
-        )
+        print(f"an import pays for the watcher {top_level:.2f} us at top level, {submodule:.2f} us below")
         for release in RELEASES:
             provide_hook(node, unpack_pyspark(fetch_databricks_connect(release), root / release, *PUBLISHED))
             patched, unpatched = measure(notebook, rounds)
