@@ -156,10 +156,13 @@ def honor(changed: "dict[str, list[str]]") -> None:
     """
     found: "list[Editable]" = []
     for layer, names in changed.items():
-        if is_open_to_all(layer):
-            shim.say("layer %s refused: everybody may write to it" % layer)
-        else:
-            found += find_new(read_editables(layer, names))
+        try:
+            if is_open_to_all(layer):
+                shim.say("layer %s refused: everybody may write to it" % layer)
+            else:
+                found += find_new(read_editables(layer, names))
+        except OSError as error:  # something has gone since it was listed; the next change has it read again
+            shim.say("layer %s: %r" % (layer, error))
     # Finders first: their imports would otherwise search the new roots, and nothing at start may touch those.
     new: "list[str]" = []
     for editable in found:

@@ -195,6 +195,21 @@ except ModuleNotFoundError:
     assert installed.make_notebook().run(code, check=True).stdout.splitlines()[-1] == "True True"
 
 
+def test_layer_that_changes_under_our_feet_costs_no_other_layer_its_installs(installed: Node) -> None:
+    """As while pip replaces an install: the finder's module was listed, and is gone when it is looked at."""
+    notebook = installed.make_notebook()
+    own = installed.layer(notebook.environment)
+    own.joinpath("_editable_impl_gone.pth").write_text("import _editable_impl_gone\n")
+    own.joinpath("_editable_impl_gone.py").symlink_to("nowhere.py")
+    code = "import testx, dbx_patch_sitecustomize as shim; print(testx.__file__, *shim.journal, sep='\\n')"
+
+    done = notebook.run(code, check=True)
+
+    file, *journal = done.stdout.splitlines()
+    assert file == f"{installed.project('testx')}/src/testx/__init__.py"
+    assert any("FileNotFoundError" in line for line in journal)
+
+
 def test_module_that_an_import_line_needs_as_well_is_imported_once(installed: Node) -> None:
     """The line is run while that very module is looked for: importlib would load it a second time."""
     notebook = installed.make_notebook()
