@@ -100,7 +100,7 @@ def honor_changes() -> None:
             known = dict(layers)
             layers.clear()
             for layer in find_layers():
-                layers[layer] = known.get(layer, 0)
+                layers[layer] = known.get(layer)
         changed: "dict[str, list[str]]" = {}
         for layer, listed in list(layers.items()):
             try:
@@ -109,8 +109,8 @@ def honor_changes() -> None:
                     names = list_layer(layer, now)
                     if names:
                         changed[layer] = names
-            except OSError:  # it is not there, or no longer
-                layers[layer] = -1
+            except (OSError, ValueError):  # it is not there, or no longer, or its name can't be one
+                layers[layer] = None
         if changed:
             load("editables").honor(changed)
     finally:
@@ -123,7 +123,7 @@ def list_layer(layer: str, changed_at: int) -> "list[str]":
     from time import time_ns
 
     # A change within the clock's tick would not be seen by the time alone.
-    layers[layer] = changed_at if time_ns() - changed_at > SETTLED_AFTER else -1
+    layers[layer] = changed_at if abs(time_ns() - changed_at) > SETTLED_AFTER else None
     names = listdir(layer)
     return names if [name for name in names if name.endswith(".pth")] else []
 
@@ -223,7 +223,7 @@ loaded: "dict[str, Any]" = {}
 """The files beside this one that have been loaded, by the end of their names."""
 known_path: "list[str]" = []
 """`sys.path` as it was when layers were last looked for on it."""
-layers: "dict[str, int]" = {}
+layers: "dict[str, int | None]" = {}
 """Each layer, and its folder's modification time when it was last listed, in nanoseconds."""
 watched: "dict[str, Find]" = dict.fromkeys(HOOKS, find_hook)
 Finder: "Any" = type(sys.implementation)  # `types.SimpleNamespace`; nobody has imported `types` yet

@@ -107,13 +107,13 @@ def read_pth(pth: str) -> "list[str]":
     import os
 
     descriptor = os.open(pth, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", 0) as file:
+    with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if status.st_mode & 0o170000 != 0o100000 or status.st_size > PTH_LIMIT:
             raise ValueError("refused: not a regular file of at most %d bytes" % PTH_LIMIT)
         if status.st_mode & 0o002 or (os.path.islink(pth) and is_open_to_all(os.path.dirname(os.path.realpath(pth)))):
             raise ValueError("refused: everybody may write it")
-        data = file.readall()
+        data = file.read(PTH_LIMIT)
     if b"\0" in data:
         raise ValueError("refused: NUL bytes")
     try:
@@ -129,9 +129,10 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
     """Take a line apart as `site` does, but without a question to the file system."""
     import os
 
+    imports = line.startswith(("import ", "import\t"))
     line = line.rstrip()
-    finder = line[7:].partition(";")[0].strip() if line.startswith(("import ", "import\t")) else ""
-    root = "" if finder or not line or line.startswith("#") else os.path.abspath(os.path.join(layer, line))
+    finder = line[7:].partition(";")[0].strip() if imports else ""
+    root = "" if imports or not line or line.startswith("#") else os.path.abspath(os.path.join(layer, line))
     return {"layer": layer, "pth": pth, "line": line, "root": root, "finder": finder}
 
 
@@ -161,7 +162,8 @@ def honor(changed: "dict[str, list[str]]") -> None:
                 shim.say("layer %s refused: everybody may write to it" % layer)
             else:
                 found += find_new(read_editables(layer, names))
-        except OSError as error:  # something has gone since it was listed; the next change has it read again
+        except (OSError, ValueError) as error:  # something has gone since it was listed: it is read again
+            shim.layers[layer] = None
             shim.say("layer %s: %r" % (layer, error))
     # Finders first: their imports would otherwise search the new roots, and nothing at start may touch those.
     new: "list[str]" = []
@@ -178,7 +180,8 @@ def honor(changed: "dict[str, list[str]]") -> None:
         shim.attempt(guard_roots, new)
     if found:
         shim.forget_answers()
-    if (added_roots or ran) and "usercustomize" not in sys.modules:
+    site: "Any" = sys.modules.get("site")
+    if (added_roots or ran) and site and site.ENABLE_USER_SITE and getattr(site.__spec__, "_initializing", False):
         shim.watched["usercustomize"] = find_usercustomize
 
 
@@ -307,7 +310,11 @@ def take_turns(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
     def find_spec(
         fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        spec = finder.find_spec(fullname, path, target)
+        try:
+            spec = finder.find_spec(fullname, path, target)
+        except Exception as error:  # it stands where it put itself as well, and raises there as it would without us
+            shim.say("%r: %s: %r" % (finder, fullname, error))
+            return None
         if spec is None:
             return None
         if layer in sys.path:
@@ -377,7 +384,7 @@ def place_of(spec: "ModuleSpec") -> str:
 
 def one_spelling(path: str) -> str:
     """Spell a workspace path in one way: `/Workspace` is a link to `/.fuse-mounts/wsfs` on some clouds."""
-    return path.rstrip("/").replace("/.fuse-mounts/wsfs/", "/Workspace/", 1)
+    return (path.rstrip("/") or path[:1]).replace("/.fuse-mounts/wsfs/", "/Workspace/", 1)
 
 
 # Finders
@@ -471,14 +478,17 @@ def find_root(path: object) -> "RootFinder":
     if not isinstance(path, str) or one_spelling(path) not in served:
         raise ImportError("not a root")
     finder = sys.path_hooks[find_path_hook()](path)
-    finder.__class__ = RootFinder
+    if type(finder) is FileFinder:
+        finder.__class__ = RootFinder
     return finder  # type: ignore[return-value]
 
 
 def find_path_hook() -> int:
     """Find Python's own hook for folders among the path hooks; Databricks' stand before it, and are to stay there."""
-    names = [getattr(hook, "__qualname__", "") for hook in sys.path_hooks]
-    return names.index("FileFinder.path_hook.<locals>.path_hook_for_FileFinder")
+    for at, hook in enumerate(sys.path_hooks):
+        if getattr(hook, "__qualname__", "") == "FileFinder.path_hook.<locals>.path_hook_for_FileFinder":
+            return at
+    raise ImportError("there is no hook for folders")
 
 
 def forget_answers() -> None:

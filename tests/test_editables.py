@@ -409,6 +409,47 @@ print("survived")
     assert (with_us.stdout, with_us.stderr) == (without_us.stdout, without_us.stderr)
 
 
+def test_path_hooks_without_python_s_own_for_folders_fail_as_without_us(notebook: Notebook) -> None:
+    code = """
+import sys
+sys.path_hooks[:] = [hook for hook in sys.path_hooks if "FileFinder" not in getattr(hook, "__qualname__", "")]
+sys.path_importer_cache.clear()
+import nope
+"""
+    assert notebook.run(code).stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'nope'"
+
+
+def test_path_entry_that_is_no_path_costs_no_layer_its_installs(notebook: Notebook, write: Write) -> None:
+    late = notebook.node.root / "late/site-packages"
+    write(notebook.node.root / "outside/late_module.py", "")
+    write(late / "late.pth", f"{notebook.node.root}/outside\n")
+    code = f"""
+import sys
+sys.path += [{str(late)!r}, "/x\\0/site-packages"]
+try:
+    import nope
+except (ImportError, ValueError):  # as without us
+    pass
+del sys.path[-1]
+import late_module
+print(late_module.__file__)
+"""
+    assert notebook.run(code, check=True).stdout.strip() == f"{notebook.node.root}/outside/late_module.py"
+
+
+def test_root_of_the_file_system_takes_nothing_else_off_the_path(notebook: Notebook, write: Write) -> None:
+    write(notebook.node.layer(notebook.node.runtime) / "slash.pth", "/\n")
+    code = "import sys; sys.path.append(7); import testx; print('/' in sys.path, '' in sys.path, 7 in sys.path)"
+
+    assert notebook.run(code, check=True).stdout == "True True True\n"
+
+
+def test_usercustomize_is_watched_for_only_while_site_looks_for_it(notebook: Notebook) -> None:
+    code = "import importlib.util; print(importlib.util.find_spec('usercustomize'))"
+
+    assert notebook.run(code, check=True).stdout == "None\n"
+
+
 def test_finder_that_is_a_class_keeps_its_place_among_others(notebook: Notebook, flat: Path) -> None:
     code = """
 import sys

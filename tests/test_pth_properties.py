@@ -2,201 +2,447 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import io
 import json
+import locale
 import os
 import random
 import shutil
+import site
+import socket
+import stat
 import string
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from dbx_patch.sitecustomize_template import sitecustomize as shim
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dbx_patch.sitecustomize_template.sitecustomize_editables import Editable
+
     from tests.lab.node import Node
 
-pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-
 T = TypeVar("T")
-FOLDERS = ("plain", "with blank", "gr\u00fc\u00dfe", "quo'te", "deep/er", "import x")
+
+one_kind_of_node = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+reproducible = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+
+# What `.pth` files hold. Import lines are run by `site`, in this very process too: they are made of harmless pieces.
+SIGNATURE = "\ufeff"
+FOLDERS = ("plain", "with blank", "gr\u00fc\u00dfe", "quo'te", "deep/er", "import x", "#", "no\u00a0break")
+PATHS = st.builds(
+    "".join, st.tuples(st.sampled_from(["../out/", "{out}/", "../out/./../out//"]), st.sampled_from(FOLDERS))
+)
+IMPORTS = st.builds(
+    "".join,
+    st.tuples(
+        st.just("import"),
+        st.sampled_from(["", " ", "\t", "\x0b", "\u00a0", " \t "]),
+        st.sampled_from(["", "sys", "sys; sys.path", "nothing_of_ours", ";", ".", "#", "sys;"]),
+        st.sampled_from(["", "", "/../../out/plain", " "]),
+    ),
+)
 LINES = st.one_of(
-    st.sampled_from(
-        ["", "   ", "\t", "# a comment", " # none", "import sys", "import\tsys", "import sys; sys.path", "nothing"]
-    ),
-    st.builds(
-        "".join,
-        st.tuples(st.sampled_from(["../out/", "{out}/", "../out/./", "../out/../out/"]), st.sampled_from(FOLDERS)),
-    ),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff{}"), max_size=8),
+    PATHS,
+    PATHS,
+    st.builds("{}{}".format, st.sampled_from([" ", "\t", SIGNATURE, "#", "# ", " #"]), PATHS),
+    IMPORTS,
+    st.sampled_from(["", "   ", "\t", "# a comment", " # none", "nothing", ".", "..", "../out", "/", "//"]),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0{}"), max_size=8),
 )
-ENDS = st.sampled_from(["\n", "\r\n", "\r", " \n", "\t\n", "\n\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
-CONTENTS = st.lists(st.tuples(LINES, ENDS), max_size=8).map(lambda lines: "".join(map("".join, lines)))
-
-FINDERS = (
-    "raise ValueError",
-    "raise SystemExit(3)",
-    "raise KeyboardInterrupt",
-    "def (",
-    "\0",
-    "import nothing.of.ours",
-    "import sys; sys.path = []",
-    "import sys; sys.path.append(7)",
-    "import sys; sys.meta_path.append(object())",
-    "import sys; sys.meta_path = list(sys.meta_path)",
-    "import sys; sys.meta_path.insert(0, sys.modules[__name__])",
-    "import sys; del sys.modules[__name__]",
-    "import os; os.environ.clear()",
-    "f = lambda: f()\nf()",
-    "import sys; sys.path_hooks.clear()",
-    "import sys; sys.modules.pop('site', None)",
-    "__name__ = 7",
-    "import sys\nclass F:\n    @staticmethod\n    def find_spec(*a): raise OSError\nsys.meta_path.append(F)",
+BREAKS = ("\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+ENDS = st.one_of(st.just("\n"), st.sampled_from([*BREAKS, " \n", "\t\n", "\n\n", "\n\r", "\u00a0\n", "\x1f\n", ""]))
+CONTENTS = st.builds(
+    "{}{}".format,
+    st.sampled_from(["", "", "", SIGNATURE, SIGNATURE * 2]),
+    st.lists(st.builds("{}{}".format, LINES, ENDS), max_size=8).map("".join),
 )
-"""Modules of finders; none that prints, for that it would do in plain Python as well."""
 
-COMPARE = """\
-import contextlib, io, json, os, site, sys, tempfile
-import dbx_patch_sitecustomize as shim
-editables = shim.load("editables")
-different = []
-for content in json.load(sys.stdin):
-    with tempfile.TemporaryDirectory() as folder:
-        folder = os.path.realpath(folder)
-        layer, out = folder + "/site-packages", folder + "/out"
-        os.mkdir(layer)
-        for name in FOLDERS:
-            os.makedirs(out + "/" + name)
-        with open(layer + "/case.pth", "w", encoding="utf-8", newline="") as file:
-            file.write(content.replace("{out}", out))
+
+def compare(content: str, folders: tuple[str, ...], read: Callable[[str], list[Editable]]) -> list[list[str]]:
+    """List the roots that Python honors and those that the shim names, where these two differ.
+
+    The shim does not ask whether a root is there. So each one that it names is made before Python is asked. And Python
+    reads no more behind a line that raises, which the shim does. So Python is asked again without that line.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        top = Path(made).resolve()
+        layer, out = top / "site-packages", top / "out"
+        for folder in (layer, *(out / name for name in folders)):
+            folder.mkdir(parents=True)
+        text = content.replace("{out}", str(out))
+        pth = layer / "case.pth"
+        pth.write_bytes(text.encode())
+        named = list(dict.fromkeys(editable["root"] for editable in read(str(layer)) if editable["root"]))
+        for root in named:
+            if root.startswith(f"{top}/"):
+                with contextlib.suppress(OSError):
+                    Path(root).mkdir(parents=True, exist_ok=True)
+        if sys.version_info >= (3, 13):
+            lines = text.splitlines(keepends=True)
+        else:  # which takes a signature for a part of the path, to nobody's use
+            lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=None))
         before = list(sys.path)
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            site.addpackage(layer, "case.pth", set())
-        by_python = [entry for entry in sys.path[len(before):] if not entry.startswith(layer)]
-        sys.path[:] = before
-        roots = dict.fromkeys(editable["root"] for editable in editables.read_editables(layer) if editable["root"])
-        by_us = [root for root in roots if os.path.exists(root)]
-        # Behind a line that raises, Python reads no more, and the shim does.
-        if by_python != by_us and not said.getvalue():
-            different.append([content, by_python, by_us])
-print(json.dumps(different))
+        while True:
+            pth.write_text("".join(lines), "utf-8", newline="")
+            try:
+                with contextlib.redirect_stderr(io.StringIO()) as said:
+                    site.addpackage(str(layer), pth.name, set())
+                added = sys.path[len(before) :]
+            finally:
+                sys.path[:] = before
+            if not said.getvalue():
+                break
+            lines[int(said.getvalue().split()[3]) - 1] = "\n"  # "Error processing line 3 of"
+        by_python = [entry for entry in added if not f"{entry}/".startswith(f"{layer}/")]
+        by_us = [root for root in named if Path(root).exists()]
+        if str(layer) in added:
+            by_python = []  # a file that lists a layer is none of an editable install's
+        return [] if by_python == by_us else [by_python, by_us]
+
+
+SERVER = f"""\
+from __future__ import annotations
+import contextlib, io, json, site, sys, tempfile
+from pathlib import Path
+import dbx_patch_sitecustomize as shim
+{inspect.getsource(compare)}
+for line in sys.stdin:
+    print(json.dumps(compare(json.loads(line), {FOLDERS!r}, shim.load("editables").read_editables)), flush=True)
 """
 
 
-def compare(node: Node) -> Callable[[], None]:
-    """Make the property of one interpreter: the examples come in lists, for the time that a start takes."""
-
-    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.lists(CONTENTS, min_size=10, max_size=30))
-    def property_(contents: list[str]) -> None:
-        done = subprocess.run(
-            [str(node.python), "-c", f"FOLDERS = {FOLDERS!r}\n{COMPARE}"],
-            env=node.environ() | {"PYTHONUTF8": "1"},
-            cwd=node.root,
-            input=json.dumps(contents),
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == []
-
-    return property_
+@pytest.mark.skipif(locale.getpreferredencoding(False) != "UTF-8", reason="`site` reads by the locale")  # noqa: FBT003
+@reproducible
+@given(CONTENTS)
+@example(f"{SIGNATURE}../out/plain\r\n../out/plain\n\n../out/with blank \x85../out/deep/er")
+def test_roots_are_those_that_this_python_would_honor(content: str) -> None:
+    """The shim as a library: what the command line lists."""
+    assert compare(content, FOLDERS, shim.load("editables").read_editables) == []
 
 
-def test_roots_are_those_that_python_itself_would_honor(installed: Node) -> None:
-    compare(installed)()
+@one_kind_of_node
+def test_roots_are_those_that_each_python_would_honor(installed: Node) -> None:
+    """They differ in what ends a line: since 3.13 all that ends one for `str.splitlines`."""
+    with subprocess.Popen(
+        [installed.python, "-c", SERVER],
+        env=installed.environ() | {"PYTHONUTF8": "1"},
+        cwd=installed.root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        to_server, from_server = server.stdin, server.stdout
+
+        @reproducible
+        @given(CONTENTS)
+        def property_(content: str) -> None:
+            print(json.dumps(content), file=to_server, flush=True)
+            assert json.loads(from_server.readline() or '"the interpreter has ended"') == []
+
+        property_()
+
+
+@reproducible
+@given(CONTENTS, st.integers(0, 200))
+def test_file_with_a_nul_is_refused_as_a_whole(content: str, at: int) -> None:
+    """Python skips that line at most. No tool writes one: it is a damaged file, or one that is being written."""
+    with tempfile.TemporaryDirectory() as made:
+        layer = Path(made, "site-packages")
+        layer.mkdir()
+        layer.joinpath("case.pth").write_bytes(f"{content[:at]}\0{content[at:]}".encode())
+
+        assert shim.load("editables").read_editables(str(layer)) == []
+
+
+# Starts
+
+RAISING = (
+    "raise ValueError",
+    "raise SystemExit",
+    "raise SystemExit(3)",
+    "raise SystemExit('said')",
+    "raise KeyboardInterrupt",
+    "raise BaseException",
+    "raise ImportError(name='usercustomize')",
+    "class E(Exception):\n    def __str__(self): raise SystemExit(4)\n    __repr__ = __str__\nraise E",
+    "class E(BaseException):\n    @property\n    def __traceback__(self): raise E\nraise E",
+    "e = None\nfor i in range(3000):\n    e, e.__cause__ = ValueError(i), e\nraise e",
+    "def (",
+    "\0",
+    "\xff",
+    "",
+    "f = lambda: f()\nf()",
+    "import nothing.of.ours",
+    "__name__ = 7",
+    "raise 7",
+    "yield",
+)
+"""Modules of finders that keep to themselves; none that prints, for that it would do in plain Python as well."""
+
+MEDDLING = (
+    "import sys; sys.path = []",
+    "import sys; sys.path[:] = []",
+    "import sys; sys.path *= 3",
+    "import sys; sys.path.reverse()",
+    "import sys; sys.path += [7, None, b'/bytes/site-packages', '', '/a\\0b', '/\\ud800']",
+    "import sys; sys.path = list(sys.path); raise ValueError",
+    "import sys; sys.path_hooks.clear()",
+    "import sys; sys.path_hooks.reverse()",
+    "import sys; sys.path_importer_cache.clear()",
+    "import sys; sys.meta_path = list(sys.meta_path)",
+    "import sys; sys.meta_path.append(object())",
+    "import sys; sys.meta_path.insert(0, sys.modules[__name__])",
+    "import sys; sys.meta_path.reverse()",
+    "import sys; sys.meta_path.clear()",
+    "import sys; sys.meta_path = []",
+    "import sys\nclass F:\n    @staticmethod\n    def find_spec(*a): raise ImportError\nsys.meta_path.append(F)",
+    "import sys\nclass F:\n    find_spec = 7\nsys.meta_path.append(F)",
+    "import sys; del sys.modules[__name__]",
+    "import sys; sys.modules[__name__] = None",
+    "import sys; sys.modules.pop('site', None)",
+    "import sys; [sys.modules.pop(name, None) for name in ('os', 'time', 'posix', 'stat')]",
+    "import sys; sys.modules['traceback'] = None; raise ValueError",
+    "import sys; sys.modules.pop('dbx_patch_sitecustomize')",
+    "import dbx_patch_sitecustomize as shim; shim.stop()",
+    "import dbx_patch_sitecustomize as shim; shim.layers.clear(); shim.start()",
+    "import dbx_patch_sitecustomize as shim; vars(shim).clear()",
+    "import sys; sys.stdout = sys.stderr = None; raise ValueError",
+    "import sys; sys.setrecursionlimit(150)",
+    "import os; os.environ.clear()",
+    "import os; os.environ.update(PATH='', HOME='\\udcff', PYTHONPATH='/nowhere', DBX_PATCH_DISABLE='1')",
+    "import os; os.chdir('/')",
+    "import os; os.listdir = os.stat = None",
+    "import warnings; warnings.simplefilter('error')",
+    "import threading; threading.Thread(target=len, args=('',)).start()",
+)
+"""Modules of finders that change what they find."""
+
+STEMS = ("__editable__.p-1.0", "__editable__.", "_editable_impl_p", "p", "p-editable", ".hidden", "easy-install")
+WEIRD = ("", " ", "\n", "\udcff", "\u00fc", "#", "%s", "{}", "-", "'", "\\", "x" * 200)
+"""Parts of file names; a byte that is no UTF-8 among them."""
 
 
 class Layers:
-    """Layers that hold anything at all."""
+    """Layers that hold anything at all, by a seed."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, finders: tuple[str, ...]) -> None:
         self.random = random.Random(seed)
         self.folder = folder
+        self.finders = finders
 
     def make(self, number: int) -> list[Path]:
         """Make some layers."""
-        return [self.make_layer(self.folder / f"{at}/site-packages") for at in range(number)]
+        return [self.make_layer(at) for at in range(number)]
 
-    def make_layer(self, layer: Path) -> Path:
-        """Make one layer."""
-        layer.mkdir(parents=True)
-        for at in range(self.random.randrange(1, 6)):
-            stem = self.pick(
-                f"__editable__.p{at}-1.0",
-                f"_editable_impl_p{at}",
-                f"p{at}",
-                f"p{at}-editable",
-                ".hidden",
-                "easy-install",
-            )
-            self.make_file(layer, stem, f"_editable_impl_finder{layer.parent.name}_{at}")
-        if self.random.random() < 0.1:
-            layer.chmod(self.random.choice([0o777, 0o000, 0o555]))
+    def make_layer(self, at: int) -> Path:
+        """Make one layer, or what only looks like one."""
+        layer = self.folder / f"{at}{self.pick(*WEIRD)}/site-packages"
+        layer.parent.mkdir()
+        kind = self.random.randrange(20)
+        if kind == 0:
+            layer.write_bytes(b"")
+        elif kind == 1:
+            layer.symlink_to(self.pick(layer.name, "nowhere", "..", "/proc/self/fd"))
+        else:
+            layer.mkdir()
+            for number in range(self.random.randrange(1, 6)):
+                self.make_file(layer, f"_editable_impl_finder_{at}_{number}")
+            layer.chmod(self.pick(0o755, 0o755, 0o755, 0o755, 0o777, 0o000, 0o555))
         return layer
 
-    def make_file(self, layer: Path, stem: str, finder: str) -> None:
-        """Make one `.pth` file of any kind, with a finder's module beside it."""
-        pth = layer / f"{stem}.pth"
-        kind = self.random.randrange(12)
+    def make_file(self, layer: Path, finder: str) -> None:
+        """Make one `.pth` file of any kind, with a finder's module of any kind beside it."""
+        pth = layer / f"{self.pick(*STEMS)}{self.pick(*WEIRD)}.pth"
         if os.path.lexists(pth):
             return
+        kind = self.random.randrange(14)
         if kind == 0:
             pth.write_bytes(self.random.randbytes(self.random.randrange(3000)))
         elif kind == 1:
-            pth.write_bytes(b"\0" * self.random.randrange(9) + b"/nowhere\n" + b"x" * self.pick(0, 11_000_000))
+            pth.write_bytes(b"\0" * self.random.randrange(2) + b"/nowhere\n")
+            os.truncate(pth, self.pick(1 << 20, (1 << 20) + 1, 10_000_000))
         elif kind == 2:
-            pth.mkdir()
-        elif kind == 3:
-            os.mkfifo(pth)
-        elif kind == 4:
-            pth.symlink_to(self.pick(pth.name, "/dev/zero", "/nowhere", "/proc/self/mem", ".."))
+            make_odd(pth, self)
         else:
-            (layer / f"{finder}.py").write_text(self.finder())
+            module = layer / f"{finder}.py"
+            if kind == 3:
+                make_odd(module, self)
+            else:
+                module.write_bytes(self.pick(*self.finders).encode("latin-1"))
             lines = [self.line(layer, finder) for _ in range(self.random.randrange(1, 6))]
-            pth.write_bytes(self.pick(b"", b"\xef\xbb\xbf") + "\n".join(lines).encode("utf-8", "surrogateescape"))
-            pth.chmod(self.pick(0o644, 0o644, 0o000, 0o666))
+            text = self.pick("\n", "\n", "\r\n", "\r").join(lines)
+            pth.write_bytes(self.pick(b"", b"\xef\xbb\xbf") + text.encode("utf-8", "surrogateescape"))
+            pth.chmod(self.pick(0o644, 0o644, 0o644, 0o000, 0o666))
 
     def line(self, layer: Path, finder: str) -> str:
         """Write one line."""
         letters = "".join(self.random.choices(string.printable, k=self.random.randrange(20)))
         absent = f"{layer.parent}/{self.random.randrange(9)}"
-        return self.pick(
-            f"import {finder}", f"import {finder}; {letters}", absent, f"../{letters}", letters, "\udcff", "~"
-        )
-
-    def finder(self) -> str:
-        """Write a finder's module; none that prints, for that it would do in plain Python as well."""
-        return self.pick(*FINDERS)
+        imports = (f"import {finder}", f"import {finder}", f"import\t{finder} ;", f"import {finder}; {letters}")
+        return self.pick(*imports, absent, f"../{letters}", letters, "\udcff", "~", "/", "/nowhere" * 999, "\0")
 
     def pick(self, *choices: T) -> T:
         """Pick one."""
         return self.random.choice(choices)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_python_starts_silently_over_layers_that_hold_anything(installed: Node, tmp_path: Path, seed: int) -> None:
-    layers = Layers(tmp_path, seed).make(25)
+def make_odd(path: Path, layers: Layers) -> None:
+    """Make what is no regular file, or is one by its look only."""
+    kind = layers.random.randrange(4)
+    if kind == 0:
+        path.mkdir()
+    elif kind == 1:
+        os.mkfifo(path)
+    elif kind == 2:
+        make_socket(path)
+    else:
+        other = path.with_name(f"other-{path.name[:100]}")
+        other.symlink_to(path)
+        path.symlink_to(layers.pick(path.name, other.name, "/dev/zero", "/nowhere", "/proc/self/mem", "..", "\udcff"))
 
-    def start(some: list[Path]) -> tuple[int, str, str]:
-        done = installed.run(
-            [installed.python, "-c", "pass"], {"PYTHONPATH": os.pathsep.join(map(str, some))}, check=False
-        )
-        return done.returncode, done.stdout, done.stderr
+
+def make_socket(path: Path) -> None:
+    """Make a socket, by a short name: a long one is none for a socket."""
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{short}/s")
+        shutil.move(f"{short}/s", path)
+
+
+def shrink(layers: list[Path], fails: Callable[[list[Path]], bool]) -> list[Path]:
+    """Leave away all layers, by halves, quarters and so on, without which it fails all the same."""
+    size = len(layers)
+    while size > 1:
+        size = (size + 1) // 2
+        for at in reversed(range(0, len(layers), size)):
+            rest = layers[:at] + layers[at + size :]
+            if fails(rest):
+                layers = rest
+    return layers
+
+
+def describe(layers: list[Path]) -> str:
+    """Show what is in some layers, for the message of a test that fails."""
+    lines = []
+    for path in [below for layer in layers for below in (layer, *sorted(layer.glob("*")))]:
+        status, what = path.lstat(), ""
+        if stat.S_ISREG(status.st_mode):
+            with path.open("rb") as file:  # it may be of any size
+                what = f" {status.st_size} bytes: {file.read(300)!r}"
+        elif path.is_symlink():
+            what = f" -> {str(path.readlink())!r}"
+        name = path if path in layers else path.name
+        lines.append(f"{stat.filemode(status.st_mode)} {str(name)!r}{what}")
+    return "\n".join(lines)
+
+
+def start(node: Node, layers: list[Path], code: str) -> tuple[int, str, str]:
+    """Start an interpreter over layers."""
+    environ = {"PYTHONPATH": os.pathsep.join(map(str, layers)), "PYTHONUTF8": "1"}
+    done = node.run([node.python, "-c", code], environ, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def tidy(folder: Path, layers: list[Path]) -> None:
+    """Remove them all, so that what no program likes to find is not kept among the temporary files."""
+    for layer in layers:
+        if layer.is_dir() and not layer.is_symlink():
+            layer.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@one_kind_of_node
+@pytest.mark.parametrize("seed", range(10))
+def test_python_starts_silently_over_layers_that_hold_anything(installed: Node, tmp_path: Path, seed: int) -> None:
+    layers = Layers(tmp_path, seed, RAISING + MEDDLING).make(30)
+
+    def fails(some: list[Path]) -> bool:
+        return start(installed, some, "pass") != (0, "", "")
 
     try:
-        if start(layers) == (0, "", ""):
-            return
-        guilty = [layer for layer in layers if start([layer]) != (0, "", "")]
-        files = {str(file): file.read_bytes()[:300] for layer in guilty for file in layer.iterdir() if file.is_file()}
-        pytest.fail(f"{start(layers)}\n{files}")
+        if fails(layers):
+            guilty = shrink(layers, fails)
+            pytest.fail(f"seed {seed}: {start(installed, guilty, 'pass')}\n{describe(guilty)}")
     finally:
-        for layer in layers:
-            layer.chmod(0o755)
-        shutil.rmtree(tmp_path)
+        tidy(tmp_path, layers)
+
+
+@one_kind_of_node
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_layers_that_hold_anything_take_nothing_from_the_others(installed: Node, tmp_path: Path, seed: int) -> None:
+    """As long as no code of theirs changes what others see."""
+    odd = Layers(tmp_path, seed, RAISING).make(20)
+    good = make_good_layer(tmp_path)
+
+    def fails(some: list[Path]) -> bool:
+        return start(installed, [*some, good], "import the_good_one") != (0, "", "")
+
+    try:
+        assert not fails([])
+        if fails(odd):
+            guilty = shrink(odd, fails)
+            code = "import dbx_patch_sitecustomize as shim; print(*shim.journal, sep='\\n')"
+            journal = start(installed, [*guilty, good], code)[1]
+            pytest.fail(f"seed {seed}: {describe(guilty)}\n{journal}")
+    finally:
+        tidy(tmp_path, odd)
+
+
+def make_good_layer(folder: Path) -> Path:
+    """Make a layer with an editable install of a module `the_good_one`."""
+    good, root = folder / "good/site-packages", folder / "root"
+    good.mkdir(parents=True)
+    root.mkdir()
+    root.joinpath("the_good_one.py").write_text("")
+    good.joinpath("good.pth").write_text(f"{root}\n")
+    return good
+
+
+@one_kind_of_node
+@pytest.mark.parametrize("seconds", [-1, 0, 1, 1 << 33])
+def test_layer_is_honored_whatever_its_folder_s_time(installed: Node, tmp_path: Path, seconds: int) -> None:
+    """Reproducible images have the epoch's beginning there, as have some mounts; others have a clock that is ahead."""
+    good = make_good_layer(tmp_path)
+    os.utime(good, (seconds, seconds))
+
+    assert start(installed, [good], "import the_good_one") == (0, "", "")
+
+
+@one_kind_of_node
+@pytest.mark.parametrize("target", ["nowhere", "_editable_impl_p.py"])
+def test_finder_that_is_a_broken_link_takes_nothing_from_other_layers(
+    installed: Node, tmp_path: Path, target: str
+) -> None:
+    """Nor does a finder's module that an uninstall takes away after its layer was listed."""
+    bad, good = tmp_path / "bad/site-packages", make_good_layer(tmp_path)
+    bad.mkdir(parents=True)
+    bad.joinpath("_editable_impl_p.pth").write_text("import _editable_impl_p\n")
+    bad.joinpath("_editable_impl_p.py").symlink_to(target)
+
+    assert start(installed, [bad, good], "import the_good_one") == (0, "", "")
+
+
+@one_kind_of_node
+def test_finder_that_stands_last_and_raises_ends_no_import_that_is_answered_before_it(
+    installed: Node, tmp_path: Path
+) -> None:
+    layer = tmp_path / "site-packages"
+    layer.mkdir()
+    layer.joinpath("_editable_impl_p.pth").write_text("import _editable_impl_p\n")
+    layer.joinpath("_editable_impl_p.py").write_text(
+        "import sys\nclass F:\n    @staticmethod\n    def find_spec(*a): raise OSError\nsys.meta_path.append(F)\n"
+    )
+
+    assert start(installed, [layer], "import colorsys") == (0, "", "")
