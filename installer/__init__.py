@@ -1,6 +1,18 @@
 """Puts the start-up shim where an interpreter loads it, proves that it runs, and takes it back."""
 
 from dbx_patch.installer._core import Installation, Status, Uninstallation, install, status, uninstall
+from dbx_patch.installer._discovery import find_interpreters
 from dbx_patch.installer._exceptions import InstallerError
+from dbx_patch.installer._slots import Slot
 
-__all__ = ["Installation", "InstallerError", "Status", "Uninstallation", "install", "status", "uninstall"]
+__all__ = [
+    "Installation",
+    "InstallerError",
+    "Slot",
+    "Status",
+    "Uninstallation",
+    "find_interpreters",
+    "install",
+    "status",
+    "uninstall",
+]

@@ -56,6 +56,23 @@ def remove_block(content: bytes, shim: str) -> bytes | None:
     return rest or (None if is_own(content) else rest)
 
 
+def write_pth(shim: str) -> bytes:
+    """Write a `.pth` file that loads the shim at a path: `site` runs a line that begins with `import`, and no other."""
+    lines = BLOCK.format(begin=BEGIN, end=END, shim=shim).splitlines()[1:-1]
+    comments = [line for line in lines if line.startswith("# ")]
+    code = "\n".join(line for line in lines if not line.startswith("# "))
+    return "\n".join([OWN, *comments, f"import sys; exec({code!a})", END, ""]).encode("ascii")
+
+
+def list_shims_of_pth(content: bytes) -> list[str]:
+    """List the path that a `.pth` file of ours loads."""
+    if not is_own(content):
+        return []
+    codes = [line.partition(b"exec(")[2][:-1] for line in content.splitlines() if line.startswith(b"import sys; exec(")]
+    loaded = (re.search(r"path=(.*)\):\n", ast.literal_eval(code.decode("ascii"))) for code in codes)
+    return [ast.literal_eval(path[1]) for path in loaded if path]
+
+
 def is_own(content: bytes) -> bool:
     """Tell whether a file was made by `add_block`, and not only extended."""
     return content.startswith(OWN.encode())

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dbx_patch.installer._block import add_block, is_own, list_shims, remove_block
-from dbx_patch.installer._exceptions import InstallerError
+from dbx_patch.installer._block import add_block, list_shims, remove_block, write_pth
+from dbx_patch.installer._exceptions import InstallerError, NotAliveError
 from dbx_patch.installer._interpreter import Answer, ask, last_line, plain_environ, run
+from dbx_patch.installer._lock import lock
 from dbx_patch.installer._render import list_parts, read_stamp, render
+from dbx_patch.installer._slots import (
+    PTH_FILE,
+    SHIM_FILE,
+    Place,
+    Slot,
+    choose_places,
+    find_hosts,
+    find_kernel_folders,
+    find_obstacle,
+    list_sitecustomizes,
+    read,
+    slot_of,
+)
 from dbx_patch.installer._transaction import Transaction
 from dbx_patch.sitecustomize_template import sitecustomize
+from packaging.version import InvalidVersion, Version
 
-SHIM_FILE = "dbx_patch_sitecustomize.py"
-"""The shim, in the layer of the interpreter. A `sitecustomize` loads it by its path, and swallows what may be wrong."""
-HOST_FILE = "sitecustomize.py"
-"""The `sitecustomize` that is made where there is none."""
 SAVED = ".before-dbx-patch"
 """Marks the byte code of somebody else's `sitecustomize` as it was, kept beside it until the shim is uninstalled."""
 PUT_BACK = "Everything was put back."
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the shim goes in one environment, or where it is."""
-
-    slot: int
-    """1: a `sitecustomize` of our own loads it; 2: somebody else's does."""
-    shim: Path
-    host: Path
-    """The `sitecustomize` that loads the shim, as Python finds it: its byte code lies there, even if it is a link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,19 @@ class Installation:
 
     python: str
     version: str
-    slot: int
+    slot: Slot | None
     file: str
     """The shim."""
     host: str
-    """The `sitecustomize` that loads it: in slot 1 our own, in slot 2 somebody else's."""
+    """What loads it: in slot 1 a `sitecustomize` of our own, in slot 2 somebody else's, in slot 3 a `.pth` file."""
     changed: list[str] = field(default_factory=list)
     """The files that were written or removed; none if it was installed already."""
     proof_ms: int = 0
     """Milliseconds it took to start the interpreter and a notebook environment, and see the shim alive in both."""
+    kept: bool = False
+    """Whether a newer version was there, and was left alone."""
+    dry_run: bool = False
+    """Whether nothing was done, and `changed` tells what would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Uninstallation:
     """The files that were restored or removed; none if there was nothing to do."""
     still_live: str | None = None
     """The shim of another environment that runs in this interpreter, if one does."""
+    dry_run: bool = False
+    """Whether nothing was done, and `changed` tells what would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,61 +93,53 @@ class Status:
     layers: list[dict[str, Any]]
 
 
-def install(python: str) -> Installation:
+def install(python: str, *, force: bool = False, dry_run: bool = False) -> Installation:
     """Install the shim for an interpreter, and prove that it runs there and in a notebook environment made from it.
 
-    Raises InstallerError if that can't be done or is not seen; then everything is as it was.
+    A newer shim is kept, and one that was edited by hand is not overwritten, but with `force`. With `dry_run` nothing
+    is changed, and nothing proved. Raises InstallerError if it can't be done, or is not seen; then everything is as it
+    was.
     """
-    answer = ask(python, plain_environ())
-    place = choose_place(answer)
-    try:
-        with Transaction() as transaction:
-            for host, shim in find_hosts(answer):  # of a slot that was right before
-                if shim == place.shim and host.resolve() != place.host.resolve():
-                    restore_host(transaction, answer, host, shim)
-            for file, content in render(answer, place.shim).items():
-                transaction.write(file, content)
-                write_byte_code(transaction, answer, file)
-            extend_host(transaction, answer, place)
-            started = time.monotonic()
-            prove(answer, place)
-            proof_ms = round((time.monotonic() - started) * 1000)
-            changed = transaction.changed
-        sweep(changed)
-    except OSError as error:
-        raise InstallerError(explain(error, answer, "installed")) from error
-    files = [str(path) for path in changed]
-    return Installation(python, sitecustomize.VERSION, place.slot, str(place.shim), str(place.host), files, proof_ms)
+    with work_on(python) as answer:
+        shim = answer.purelib / SHIM_FILE
+        kept = None if force else find_newer(shim)
+        if kept:
+            host = next((host for host, loaded in find_hosts(answer) if loaded == shim), None)
+            return Installation(python, kept, slot_of(host), str(shim), str(host), kept=True)
+        if not force:
+            refuse_edited(shim)
+        places, reasons = choose_places(answer)
+        for place in places:
+            try:
+                return put(answer, place, dry_run=dry_run)
+            except NotAliveError as error:
+                reasons.append(str(error))
+            except OSError as error:
+                reasons.append(explain(error, answer))
+    raise InstallerError(give_up(python, reasons))
 
 
-def uninstall(python: str) -> Uninstallation:
+def uninstall(python: str, *, dry_run: bool = False) -> Uninstallation:
     """Remove the shim of an interpreter, whichever version wrote it, and restore every other file.
 
     Raises InstallerError if that can't be done; then everything is as it was.
     """
-    answer = ask(python, plain_environ())
-    try:
-        with Transaction() as transaction:
-            own = answer.purelib / SHIM_FILE
-            hosts = [host for host, shim in find_hosts(answer) if shim == own]
-            for host in hosts:
-                restore_host(transaction, answer, host, own)
-            for file in (own, *list_parts(own)):
-                if hosts or is_ours(file):
-                    remove_with_byte_code(transaction, file)
-            for file in answer.sitecustomizes:
-                if not list_shims(read(file) or b""):  # its lines were deleted by hand, or by a package manager
-                    byte_code = byte_code_of(file, answer)
-                    transaction.rename(saved(byte_code), byte_code)
-            changed = transaction.changed
-            live = ask(python, plain_environ()).live if changed else answer.live
-            if live and Path(live["file"]).parent.resolve() == answer.purelib:
-                msg = f"{live['file']} still runs in {python}. {PUT_BACK}"
-                raise InstallerError(msg)
-        sweep(changed)
-    except OSError as error:
-        raise InstallerError(explain(error, answer, "uninstalled")) from error
-    return Uninstallation(python, [str(path) for path in changed], live["file"] if live else None)
+    with work_on(python) as answer:
+        try:
+            with Transaction(dry_run=dry_run) as transaction:
+                take_away(transaction, answer)
+                changed = transaction.changed
+                live = ask(python, plain_environ()).live if changed and not dry_run else answer.live
+                if live and not dry_run and Path(live["file"]).parent.resolve() == answer.purelib:
+                    msg = f"{live['file']} still runs in {python}. {PUT_BACK}"
+                    raise InstallerError(msg)
+            if not dry_run:
+                sweep(changed)
+        except OSError as error:
+            msg = f"{explain(error, answer)} Nothing was uninstalled or changed; run the same as its owner."
+            raise InstallerError(msg) from error
+    elsewhere = live["file"] if live and Path(live["file"]).parent.resolve() != answer.purelib else None
+    return Uninstallation(python, [str(path) for path in changed], elsewhere, dry_run=dry_run)
 
 
 def status(python: str) -> Status:
@@ -158,7 +157,7 @@ def status(python: str) -> Status:
         python=python,
         live=bool(live),
         version=live.get("version") or (stamp.version if stamp else None),
-        slot=None if host is None else 1 if is_own(read(host) or b"") else 2,
+        slot=slot_of(host),
         file=str(shim) if shim else None,
         shadowed_by=str(first) if shim and first and not live and first != host else None,
         disabled=sitecustomize.switched_on("DBX_PATCH_DISABLE"),
@@ -167,26 +166,40 @@ def status(python: str) -> Status:
     )
 
 
-# Where the shim goes, and where it is
+# Before
 
 
-def choose_place(answer: Answer) -> Place:
-    """Choose the slot by the `sitecustomize` that the interpreter would load without us."""
-    shim = answer.purelib / SHIM_FILE
-    others = [file for file in answer.sitecustomizes if not is_own(read(file) or b"")]
-    if not others:
-        return Place(1, shim, answer.purelib / HOST_FILE)
-    host = others[0]
-    if host.suffix != ".py":
-        msg = f"{host} answers `import sitecustomize` and has no source to extend; nothing was changed."
-        raise InstallerError(msg)
-    return Place(2, shim, host)
+@contextlib.contextmanager
+def work_on(python: str) -> Iterator[Answer]:
+    """Ask an interpreter, and hold the folders that the answer is about while it is acted on.
+
+    Raises InstallerError if the interpreter can't be used, or somebody else holds them.
+    """
+    answer = ask(python, plain_environ())
+    hosts = [host.resolve().parent for host, _ in find_hosts(answer)]
+    others = [file.resolve().parent for file in answer.sitecustomizes]
+    folders = [answer.purelib, *hosts, *others]
+    with lock([*folders, *(folder / "__pycache__" for folder in folders)]):
+        yield ask(python, plain_environ())  # it may be another by now
 
 
-def find_hosts(answer: Answer) -> list[tuple[Path, Path]]:
-    """List the `sitecustomize` files on the path that load a shim, each with that shim."""
-    files = {file.resolve(): file for file in reversed(answer.sitecustomizes)}
-    return [(host, Path(shim)) for host in reversed(files.values()) for shim in list_shims(read(host) or b"")]
+def find_newer(shim: Path) -> str | None:
+    """Find the version of an installed shim that is newer than ours."""
+    stamp = read_stamp(read(shim))
+    try:
+        newer = stamp is not None and Version(stamp.version) > Version(sitecustomize.VERSION)
+    except InvalidVersion:
+        return None
+    return stamp.version if stamp and newer else None
+
+
+def refuse_edited(shim: Path) -> None:
+    """Raise InstallerError for a shim that somebody has edited by hand."""
+    for file in (shim, *list_parts(shim)):
+        stamp = read_stamp(read(file))
+        if stamp and stamp.edited:
+            msg = f"{file} was edited by hand; nothing was changed. To overwrite it, run the same with --force."
+            raise InstallerError(msg)
 
 
 def is_ours(file: Path) -> bool:
@@ -194,26 +207,85 @@ def is_ours(file: Path) -> bool:
     return read_stamp(read(file)) is not None
 
 
-def read(file: Path) -> bytes | None:
-    """Read a file; None if it is not there, or not to be read."""
-    try:
-        return file.read_bytes()
-    except OSError:
-        return None
-
-
 # The steps
 
 
-def extend_host(transaction: Transaction, answer: Answer, place: Place) -> None:
+def put(answer: Answer, place: Place, *, dry_run: bool) -> Installation:
+    """Put the shim into a place, and prove that it runs.
+
+    Raises NotAliveError if it does not, InstallerError if that can't be told, and OSError; then everything is put back.
+    """
+    with Transaction(dry_run=dry_run) as transaction:
+        kernels = [] if place.slot is Slot.PTH else [find_kernel_host(answer)]
+        hosts = [place.host, *(host for host in kernels if host and host.resolve() != place.host.resolve())]
+        for host, shim in find_hosts(answer):  # of a slot that was right before
+            if shim == place.shim and host.resolve() not in [kept.resolve() for kept in hosts]:
+                restore_host(transaction, answer, host, shim)
+        for file, content in render(answer, place.shim).items():
+            transaction.write(file, content)
+            write_byte_code(transaction, answer, file)
+        if place.slot is Slot.PTH:
+            transaction.write(place.host, write_pth(str(place.shim)))
+        else:
+            for host in hosts:
+                extend_host(transaction, answer, host, place.shim)
+        started = time.monotonic()
+        if not dry_run:
+            prove(answer, place)
+        proof_ms = round((time.monotonic() - started) * 1000)
+    if not dry_run:
+        sweep(transaction.changed)
+    return Installation(
+        answer.python,
+        sitecustomize.VERSION,
+        place.slot,
+        str(place.shim),
+        str(place.host),
+        [str(path) for path in transaction.changed],
+        proof_ms,
+        dry_run=dry_run,
+    )
+
+
+def find_kernel_host(answer: Answer) -> Path | None:
+    """Find somebody else's `sitecustomize` that stands before all others in a kernel.
+
+    Raises NotAliveError if it can't be extended.
+    """
+    folders = find_kernel_folders(answer)
+    if not folders:
+        return None
+    host = list_sitecustomizes(folders[0])[0]
+    obstacle = find_obstacle(Place(Slot.FOREIGN, answer.purelib / SHIM_FILE, host))
+    if obstacle:
+        msg = f"A notebook's kernel loads {host} before all others, and {obstacle}."
+        raise NotAliveError(msg)
+    return host
+
+
+def take_away(transaction: Transaction, answer: Answer) -> None:
+    """Remove the shim, and restore what loads it."""
+    own = answer.purelib / SHIM_FILE
+    hosts = [host for host, shim in find_hosts(answer) if shim == own]
+    for host in hosts:
+        restore_host(transaction, answer, host, own)
+    for file in (own, *list_parts(own)):
+        if hosts or is_ours(file):
+            remove_with_byte_code(transaction, file)
+    for file in answer.sitecustomizes:
+        if not list_shims(transaction.read(file.resolve()) or b""):  # deleted by hand, or by a package manager
+            byte_code = byte_code_of(file, answer)
+            transaction.rename(saved(byte_code), byte_code)
+
+
+def extend_host(transaction: Transaction, answer: Answer, host: Path, shim: Path) -> None:
     """Have a `sitecustomize` load the shim: somebody else's, or one of our own where there is none.
 
     Somebody else's keeps its modification time: with it and its old size, its old byte code is good again once our
     lines are gone.
     """
-    host, shim = place.host, str(place.shim)
     before = host.read_bytes() if host.exists() else None
-    after = add_block(before, shim)
+    after = add_block(before, str(shim))
     if after != before:
         if before is not None and not list_shims(before):
             byte_code = byte_code_of(host, answer)
@@ -223,7 +295,10 @@ def extend_host(transaction: Transaction, answer: Answer, place: Place) -> None:
 
 
 def restore_host(transaction: Transaction, answer: Answer, host: Path, shim: Path) -> None:
-    """Take the lines that load a shim out of a `sitecustomize`; remove it if it was made for them."""
+    """Take what loads a shim out of a file; remove the file if it was made for that."""
+    if host.name == PTH_FILE:
+        transaction.remove(host)
+        return
     after = remove_block(host.read_bytes(), str(shim))
     if after is None:
         remove_with_byte_code(transaction, host)
@@ -248,6 +323,9 @@ def write_byte_code(transaction: Transaction, answer: Answer, file: Path) -> Non
     """Cache a file's byte code: who starts Python later may not be allowed to, and would compile it every time."""
     byte_code = byte_code_of(file, answer)
     if file.resolve() not in transaction.changed and is_fresh(byte_code, file, answer):
+        return
+    if transaction.dry_run:
+        transaction.write(byte_code, b"")
         return
     with tempfile.TemporaryDirectory(prefix="dbx-patch-") as folder:
         compiled = Path(folder, "compiled.pyc")
@@ -283,6 +361,12 @@ def is_fresh(byte_code: Path, file: Path, answer: Answer) -> bool:
 def prove(answer: Answer, place: Place) -> None:
     """Start the interpreter, and a notebook environment made from it, and see the shim alive in both."""
     check_alive(ask(answer.python, plain_environ()), answer, place)
+    if place.slot is Slot.PTH:  # it is good for that environment alone
+        return
+    folders = find_kernel_folders(answer)
+    if folders:
+        path = os.pathsep.join(map(str, folders))
+        check_alive(ask(answer.python, plain_environ() | {"PYTHONPATH": path}), answer, place)
     with tempfile.TemporaryDirectory(prefix="dbx-patch-") as folder:
         done = run([answer.python, "-IB", "-m", "venv", "--without-pip", folder], plain_environ())
         if done.returncode:
@@ -306,16 +390,16 @@ def check_alive(found: Answer, answer: Answer, place: Place) -> None:
         )
         said = f", and Python said: {last_line(found.stderr)}" if found.stderr else ""
         msg = f"The shim is not alive in {found.python}: {cause}{said}. {PUT_BACK}"
-        raise InstallerError(msg)
+        raise NotAliveError(msg)
     if found.live["version"] != sitecustomize.VERSION:
         msg = (
             f"{found.python} runs version {found.live['version']} from {found.live['file']} instead. {PUT_BACK}"
             " Upgrade that one first."
         )
-        raise InstallerError(msg)
+        raise NotAliveError(msg)
     if found.stderr and not answer.stderr:
         msg = f"{found.python} wrote to stderr as it started with the shim: {last_line(found.stderr)}. {PUT_BACK}"
-        raise InstallerError(msg)
+        raise NotAliveError(msg)
 
 
 def sweep(changed: Iterable[Path]) -> None:
@@ -325,9 +409,15 @@ def sweep(changed: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def explain(error: OSError, answer: Answer, done: str) -> str:
-    """Say what a file system call has met, and what would help."""
-    what = f"{error.filename or answer.purelib}: {error.strerror or error}."
-    if isinstance(error, PermissionError):
-        return f"{what} Nothing was {done} or changed; run the same as its owner, on a cluster from an init script."
-    return f"{what} Nothing was {done} or changed."
+def explain(error: OSError, answer: Answer) -> str:
+    """Say what a file system call has met."""
+    return f"{error.filename or answer.purelib}: {error.strerror or error}."
+
+
+def give_up(python: str, reasons: list[str]) -> str:
+    """Say what stands in the way, and what to run instead."""
+    why = "; ".join(reason.rstrip(".") for reason in reasons)
+    return (
+        f"Nothing was installed for {python}, and nothing was changed: {why}."
+        " Run the same as its owner (on a cluster from an init script), or in a notebook dbx_patch.patch_dbx()."
+    )

@@ -33,6 +33,8 @@ class Answer:
     """The environment, with links resolved."""
     purelib: Path
     """The folder that pip installs into, with links resolved."""
+    base: Path | None
+    """The interpreter that its environment was made from; None if it is none of an environment."""
     cache_tag: str
     """What its byte code files are marked with, such as `cpython-312`."""
     magic: bytes
@@ -71,6 +73,7 @@ def ask(python: str, environ: dict[str, str] | None = None) -> Answer:
         version=version,
         prefix=Path(facts["prefix"]).resolve(),
         purelib=Path(facts["purelib"]).resolve(),
+        base=Path(facts["base"]) if facts["base"] else None,
         cache_tag=facts["cache_tag"],
         magic=bytes.fromhex(facts["magic"]),
         sitecustomizes=tuple(Path(file) for file in facts["sitecustomizes"]),

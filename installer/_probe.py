@@ -45,6 +45,7 @@ def describe(template: str) -> "dict[str, Any]":
         "magic": MAGIC_NUMBER.hex(),
         "version": list(sys.version_info[:3]),
         "prefix": sys.prefix,
+        "base": getattr(sys, "_base_executable", None) if sys.prefix != sys.base_prefix else None,
         "purelib": sysconfig.get_path("purelib"),
         "live": None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ OWNER = (b"# This is the start-up shim of dbx-patch:", b"# This file is a part o
 """How every version's files begin, and by which they are known as ours."""
 PARTS = ("editables", "hooks")
 """What the shim's other files are called, behind its own name."""
-STAMP = re.compile(r"^(VERSION|INSTALLED_AS|GENERATED_FOR) = (.*)$", re.MULTILINE)
+STAMP = re.compile(r"^(VERSION|INSTALLED_AS|GENERATED_FOR|DIGEST) = (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Stamp:
     """The file that the installer wrote."""
     generated_for: str
     """The interpreter it was written for."""
+    edited: bool
+    """Whether somebody has changed the file since."""
 
 
 def render(answer: Answer, shim: Path) -> dict[Path, bytes]:
@@ -36,13 +39,16 @@ def render(answer: Answer, shim: Path) -> dict[Path, bytes]:
         "INSTALLED_AS": str(shim),
         "GENERATED_FOR": f"CPython {version} in {answer.prefix}",
     }
-
-    def fill(template: Path) -> bytes:
-        # `ascii`: a path may hold any character that a file name can.
-        return STAMP.sub(lambda line: f"{line[1]} = {values[line[1]]!a}", template.read_text("utf-8")).encode()
-
     parts = zip(list_parts(shim), list_parts(TEMPLATE), strict=True)
-    return {part: fill(template) for part, template in (*parts, (shim, TEMPLATE))}
+    return {part: fill(template.read_text("utf-8"), values) for part, template in (*parts, (shim, TEMPLATE))}
+
+
+def fill(template: str, values: dict[str, str]) -> bytes:
+    """Fill in the stamp of a template, and at last the digest of all that."""
+    # `ascii`: a path may hold any character that a file name can.
+    filled = STAMP.sub(lambda line: f"{line[1]} = {values.get(line[1], '')!a}", template)
+    digest = hashlib.sha256(filled.encode()).hexdigest()
+    return STAMP.sub(lambda line: f"{line[1]} = {digest!a}" if line[1] == "DIGEST" else line[0], filled).encode()
 
 
 def list_parts(shim: Path) -> list[Path]:
@@ -54,10 +60,13 @@ def read_stamp(content: bytes | None) -> Stamp | None:
     """Read the stamp of a file's content; None if the file is not there or not ours."""
     if content is None or not content.startswith(OWNER):
         return None
-    values = {"VERSION": "", "INSTALLED_AS": "", "GENERATED_FOR": ""}
-    for name, value in STAMP.findall(content.decode("utf-8", "replace")):
+    text = content.decode("utf-8", "replace")
+    values = {"VERSION": "", "INSTALLED_AS": "", "GENERATED_FOR": "", "DIGEST": ""}
+    for name, value in STAMP.findall(text):
         try:
             values[name] = str(ast.literal_eval(value))
         except (SyntaxError, ValueError):  # edited by hand; the file is still ours
             continue
-    return Stamp(values["VERSION"], values["INSTALLED_AS"], values["GENERATED_FOR"])
+    blank = STAMP.sub(lambda line: "DIGEST = ''" if line[1] == "DIGEST" else line[0], text)
+    edited = values["DIGEST"] != hashlib.sha256(blank.encode()).hexdigest()
+    return Stamp(values["VERSION"], values["INSTALLED_AS"], values["GENERATED_FOR"], edited)

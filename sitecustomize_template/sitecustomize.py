@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 INSTALLED_AS = ""
 GENERATED_FOR = ""
+DIGEST = ""
 # --- end of stamp ---
 
 LIVE_NAME = "dbx_patch_sitecustomize"

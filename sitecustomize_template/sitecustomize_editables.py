@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # --- stamp ---
 VERSION = ""
+DIGEST = ""
 # --- end of stamp ---
 
 PTH_LIMIT = 1 << 20

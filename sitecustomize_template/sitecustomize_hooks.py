@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # --- stamp ---
 VERSION = ""
+DIGEST = ""
 # --- end of stamp ---
 
 editables = shim.load("editables")  # what is known at run time

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dbx_patch import __version__, installer
@@ -16,34 +16,65 @@ DONE, COULD_NOT = 0, 1
 """Exit codes; argparse exits with 2 on wrong usage."""
 
 
+NOTEBOOK = "there and in a notebook environment made from it,"
+Result = installer.Installation | installer.Uninstallation | installer.Status
+
+
 class Arguments(argparse.Namespace):
     """What was asked for on the command line."""
 
     command: str
-    python: str
+    python: list[str]
+    all: bool
     json: bool
+    force: bool
+    dry_run: bool
+
+
+Run = Callable[[str, Arguments], Result]
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run a command and return its exit code."""
+    """Run a command for each interpreter that it is about, and return its exit code."""
     arguments = make_parser(prog).parse_args(argv, Arguments())
-    run = {"install": run_install, "uninstall": run_uninstall, "status": run_status}[arguments.command]
-    try:
-        return run(arguments)
-    except installer.InstallerError as error:
-        if arguments.json:
-            print(json.dumps({"error": str(error)}, indent=2))
-        else:
-            print(f"error: {error}", file=sys.stderr)
+    commands: dict[str, Run] = {"install": run_install, "uninstall": run_uninstall, "status": run_status}
+    pythons, left_out = installer.find_interpreters() if arguments.all else (arguments.python or [sys.executable], [])
+    outcomes = [run_for(python, commands[arguments.command], arguments) for python in dict.fromkeys(pythons)]
+    errors = [error for error, _ in outcomes if error]
+    if arguments.json:
+        results = [dataclasses.asdict(result) if result else {"error": error} for error, result in outcomes]
+        show_json(results if arguments.all or len(arguments.python) > 1 else results[0])
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if arguments.all and not pythons:
+        print("error: no Python of a Databricks node was found; name one with --python.", file=sys.stderr)
         return COULD_NOT
+    worst = any(errors) or any(isinstance(result, installer.Status) and not result.live for _, result in outcomes)
+    return COULD_NOT if worst else DONE
+
+
+def run_for(python: str, run: Run, arguments: Arguments) -> tuple[str, Result | None]:
+    """Run a command for one interpreter; return what went wrong, or the result."""
+    try:
+        return "", run(python, arguments)
+    except installer.InstallerError as error:
+        if not arguments.json:
+            print(f"error: {error}", file=sys.stderr)
+        return str(error), None
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Describe the command line."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--python", metavar="PATH", default=sys.executable, help="the interpreter it is about (default: this one)"
+    which = common.add_mutually_exclusive_group()
+    which.add_argument(
+        "--python",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="the interpreter it is about (default: this one); may be given more than once",
     )
+    which.add_argument("--all", action="store_true", help="every Python of a Databricks node, each once")
     common.add_argument("--json", action="store_true", help="print the result as JSON")
     parser = argparse.ArgumentParser(
         prog=prog or "dbx-patch",
@@ -57,50 +88,66 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "uninstall": "take it all back",
         "status": "tell whether it is live; exit code 1 if it is not",
     }.items():
-        commands.add_parser(name, parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
+        command = commands.add_parser(name, parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
+        if name != "status":
+            command.add_argument("--dry-run", action="store_true", help="say what would be changed, and change nothing")
+        if name == "install":
+            command.add_argument(
+                "--force", action="store_true", help="replace a newer version, and files that were edited by hand"
+            )
     return parser
 
 
-def run_install(arguments: Arguments) -> int:
+def run_install(python: str, arguments: Arguments) -> installer.Installation:
     """Install, and say what was done."""
-    done = installer.install(arguments.python)
+    done = installer.install(python, force=arguments.force, dry_run=arguments.dry_run)
     if arguments.json:
-        return show_json(done)
+        return done
+    if done.kept:
+        print(f"dbx-patch {done.version} is installed for {python}, which is newer than {__version__}; it was kept.")
+        print("To replace it, run the same with --force.")
+        return done
+    if done.dry_run:
+        print(f"This would install dbx-patch {done.version} for {python} (slot {done.slot}), and write or remove:")
+        show_files(done.changed or ["nothing"])
+        return done
     if done.changed:
         print(f"Installed dbx-patch {done.version} for {done.python}:")
         show_files(done.changed)
     else:
         print(f"dbx-patch {done.version} is already installed for {done.python}; nothing was changed.")
-    if done.slot != 1:
+    if done.slot == installer.Slot.FOREIGN:
         print(f"{done.host} is somebody else's; it runs as before, and then loads {done.file}.")
-    print(f"Seen alive there and in a notebook environment made from it, in {done.proof_ms} ms.")
+    where = "there, which is good for this environment alone," if done.slot == installer.Slot.PTH else NOTEBOOK
+    print(f"Seen alive {where} in {done.proof_ms} ms.")
     if done.changed:
         print("Notebooks that are running now pick it up when they are restarted.")
-    return DONE
+    return done
 
 
-def run_uninstall(arguments: Arguments) -> int:
+def run_uninstall(python: str, arguments: Arguments) -> installer.Uninstallation:
     """Uninstall, and say what was done."""
-    done = installer.uninstall(arguments.python)
+    done = installer.uninstall(python, dry_run=arguments.dry_run)
     if arguments.json:
-        return show_json(done)
-    if done.changed:
+        return done
+    if done.dry_run and done.changed:
+        print(f"This would uninstall dbx-patch for {python}, and restore or remove:")
+        show_files(done.changed)
+    elif done.changed:
         print(f"Uninstalled dbx-patch for {done.python}; restored or removed:")
         show_files(done.changed)
     else:
         print(f"dbx-patch is not installed for {done.python}; there is nothing to do.")
     if done.still_live:
         print(f"{done.still_live} runs there as well; to uninstall that one, run this by its own environment's Python.")
-    return DONE
+    return done
 
 
-def run_status(arguments: Arguments) -> int:
+def run_status(python: str, arguments: Arguments) -> installer.Status:
     """Say whether the shim is live."""
-    found = installer.status(arguments.python)
-    code = DONE if found.live else COULD_NOT
+    found = installer.status(python)
     if arguments.json:
-        show_json(found)
-        return code
+        return found
     version = found.version or "of an unknown version"
     if found.live:
         print(f"dbx-patch {version} is live in {found.python}, from {found.file} (slot {found.slot}).")
@@ -119,7 +166,7 @@ def run_status(arguments: Arguments) -> int:
     print("Databricks' import hooks that it patches:")
     for hook, state in found.hooks.items():
         print(f"  {hook}{f': {state}' if state else ''}")
-    return code
+    return found
 
 
 def install_command(python: str) -> str:
@@ -128,10 +175,9 @@ def install_command(python: str) -> str:
     return shlex.join(command if python == sys.executable else [*command, "--python", python])
 
 
-def show_json(result: installer.Installation | installer.Uninstallation | installer.Status) -> int:
+def show_json(result: object) -> None:
     """Print a result for machines."""
-    print(json.dumps(dataclasses.asdict(result), indent=2))
-    return DONE
+    print(json.dumps(result, indent=2))
 
 
 def show_files(files: list[str]) -> None:
