@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shutil
 import stat
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from dbx_patch.installer._render import fill
 from dbx_patch.sitecustomize_template import sitecustomize
 
 from tests.lab.missing import missing
@@ -33,6 +34,11 @@ def ready(node: Node) -> Node:
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     """Read what a command printed with `--json`."""
     assert done.stderr == ""
+    return dict(json.loads(done.stdout))
+
+
+def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """The same, where Python itself says more as it starts."""
     return dict(json.loads(done.stdout))
 
 
@@ -136,18 +142,172 @@ def test_damaged_shim_is_told_and_mended_or_removed(ready: Node, content: bytes 
     assert ready.snapshot() == before
 
 
-def test_another_version_is_replaced(ready: Node) -> None:
+def set_version(files: list[Path], version: str) -> None:
+    """Make the files of a shim those of another version."""
+    for file in files:
+        file.write_bytes(fill(file.read_text(), {"VERSION": version}))
+
+
+def shim_files(node: Node) -> list[Path]:
+    """List the files of the runtime's shim."""
+    return sorted(node.layer(node.runtime).glob("dbx_patch_sitecustomize*.py"))
+
+
+def test_older_version_is_replaced(ready: Node) -> None:
     ready.dbx_patch("dbx_patch.install")
-    shim = ready.layer(ready.runtime) / SHIM
-    new = shim.read_bytes()
-    shim.write_bytes(re.sub(rb"VERSION = '.*'", b"VERSION = '0.0.10'", new))
+    new = [file.read_bytes() for file in shim_files(ready)]
+    set_version(shim_files(ready), "0.0.10")
     assert result(ready.dbx_patch("dbx_patch", "status", "--json"))["version"] == "0.0.10"
 
     changed = result(ready.dbx_patch("dbx_patch.install", "--json"))["changed"]
 
-    assert [name.rpartition("/")[2] for name in changed][:1] == [SHIM]  # type: ignore[attr-defined]
-    assert shim.read_bytes() == new
+    assert {str(file) for file in shim_files(ready)} <= set(map(os.path.realpath, changed)) | set(changed)  # type: ignore[call-overload]
+    assert [file.read_bytes() for file in shim_files(ready)] == new
     assert ready.dbx_patch("dbx_patch", "status").returncode == 0
+
+
+def test_newer_version_is_kept_but_by_force(ready: Node) -> None:
+    ready.dbx_patch("dbx_patch.install")
+    old = ready.snapshot()
+    set_version(shim_files(ready), "99.0")
+    before = ready.snapshot()
+
+    kept = ready.dbx_patch("dbx_patch.install")
+
+    assert (kept.returncode, kept.stderr) == (0, "")
+    assert "is newer than" in kept.stdout
+    assert "--force" in kept.stdout
+    assert ready.snapshot() == before
+    assert ready.dbx_patch("dbx_patch.install", "--force").returncode == 0
+    assert contents(ready.snapshot()) == contents(old)
+
+
+def contents(snapshot: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    """Leave the times out of a snapshot, and byte code, which holds one."""
+    return {name: facts[:4] for name, facts in snapshot.items() if not name.endswith(".pyc")}
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_shim_that_was_edited_by_hand_is_overwritten_but_by_force(ready: Node, which: int) -> None:
+    ready.dbx_patch("dbx_patch.install")
+    file = shim_files(ready)[which]
+    file.write_text(file.read_text() + "# mine\n")
+    before = ready.snapshot()
+
+    done = ready.dbx_patch("dbx_patch.install")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{file.name} was edited by hand; nothing was changed" in done.stderr
+    assert ready.snapshot() == before
+    assert ready.dbx_patch("dbx_patch.install", "--force").returncode == 0
+    assert not file.read_text().endswith("# mine\n")
+    assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+    assert shim_files(ready) == []
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_dry_run_tells_what_would_be_changed_and_changes_nothing(ready: Node, command: str) -> None:
+    if command == "uninstall":
+        ready.dbx_patch("dbx_patch.install")
+    before = ready.snapshot()
+
+    told = ready.dbx_patch(f"dbx_patch.{command}", "--dry-run")
+    told_json = result(ready.dbx_patch(f"dbx_patch.{command}", "--dry-run", "--json"))
+
+    assert ready.snapshot() == before
+    done = result(ready.dbx_patch(f"dbx_patch.{command}", "--json"))
+    assert done["changed"] == told_json["changed"] != []
+    assert [line.strip() for line in told.stdout.splitlines()[1:]] == done["changed"]
+
+
+def test_installers_at_the_same_time_do_each_their_work(ready: Node) -> None:
+    """Two nodes, or two notebooks, may install into one shared folder."""
+    before = ready.snapshot()
+    pythons = [str(ready.python), str(ready.cluster_libraries / "bin/python")]
+
+    for command in ("install", "uninstall"):
+        running = [
+            subprocess.Popen(
+                [str(ready.python), "-m", f"dbx_patch.{command}", "--python", python],
+                env=ready.environ(),
+                cwd=ready.root,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for python in pythons * 3
+        ]
+        outcomes = [(process.communicate(timeout=120)[1], process.returncode) for process in running]
+        assert outcomes == [(b"", 0)] * len(running)
+        for python in pythons:
+            live = result(ready.dbx_patch("dbx_patch", "status", "--json", "--python", python))["live"]
+            assert live == (command == "install")
+
+    assert ready.snapshot() == before
+
+
+def test_what_a_killed_installer_has_left_is_cleared(ready: Node) -> None:
+    left = ready.layer(ready.runtime) / ".dbx-patch-abc123"
+    left.write_text("half a file")
+
+    ready.dbx_patch("dbx_patch.install")
+
+    assert not left.exists()
+
+
+def test_several_interpreters_are_told_one_by_one(ready: Node) -> None:
+    other = str(ready.cluster_libraries / "bin/python")
+    absent = str(ready.root / "absent")
+    named = ["--python", str(ready.python), "--python", absent, "--python", other]
+
+    done = ready.dbx_patch("dbx_patch.install", "--json", *named)
+
+    results = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [entry.get("python") for entry in results] == [str(ready.python), None, other]
+    assert absent in results[1]["error"]
+
+
+def test_every_interpreter_of_a_node_is_found_once(ready: Node) -> None:
+    notebook = ready.make_notebook()
+    code = (
+        "import json, os, pathlib, sys; from dbx_patch.installer import find_interpreters;"
+        " environ = {'PYSPARK_PYTHON': sys.argv[2], 'DATABRICKS_ROOT_VIRTUALENV_ENV': sys.argv[3]};"
+        " print(json.dumps(find_interpreters(pathlib.Path(sys.argv[1]), environ)))"
+    )
+    runtime = ready.root / "databricks/python3"
+    arguments = [ready.root, runtime / "bin/python3", runtime]
+
+    found, left_out = json.loads(ready.run([ready.python, "-c", code, *arguments]).stdout)
+
+    assert left_out == []
+    assert found == [
+        str(runtime / "bin/python"),
+        str(ready.base),
+        str(ready.cluster_libraries / "bin/python"),
+        str(notebook.python),
+    ]
+    if os.geteuid() == 0:
+        os.chown(ready.cluster_libraries / "bin", 1234, 1234)
+        found, left_out = json.loads(ready.run([ready.python, "-c", code, *arguments]).stdout)
+        assert str(ready.cluster_libraries / "bin/python") not in found
+
+
+@pytest.mark.parametrize("folder", ["python_shell", "spark/python"])
+def test_sitecustomize_on_the_kernel_s_own_path_is_extended_as_well(ready: Node, folder: str) -> None:
+    """It stands before every other in a notebook, and there alone."""
+    file = ready.root / "databricks" / folder / "sitecustomize.py"
+    file.write_text("databricks_was_here = True\n")
+    before = ready.snapshot()
+
+    assert ready.dbx_patch("dbx_patch.install").returncode == 0
+
+    code = (
+        "import sys, sitecustomize; print(sitecustomize.databricks_was_here, 'dbx_patch_sitecustomize' in sys.modules)"
+    )
+    assert ready.make_notebook().run(code, check=True).stdout == "True True\n"
+    assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+    shutil.rmtree(ready.root / "local_disk0/.ephemeral_nfs/envs")
+    assert ready.snapshot() == before
 
 
 def test_folder_names_of_every_kind(ready: Node) -> None:
@@ -263,18 +423,19 @@ class TestForeign:
         assert self.foreign(ready).read_bytes() == content
 
     @pytest.mark.parametrize("last", ["def (", "raise RuntimeError", "\0"])
-    def test_where_it_keeps_ours_from_running_everything_is_put_back(self, ready: Node, last: str) -> None:
+    def test_where_it_keeps_ours_from_running_a_pth_file_loads_it(self, ready: Node, last: str) -> None:
         with self.foreign(ready).open("a") as file:
             file.write(f"{last}\n")
         before = ready.snapshot()
 
         done = ready.dbx_patch("dbx_patch.install")
 
-        assert done.returncode == 1
-        message = done.stderr.splitlines()[-1]  # Python has said before that this `sitecustomize` is broken
-        assert message.startswith("error: ")
-        assert "sitecustomize.py" in message
-        assert "Everything was put back" in message
+        assert done.returncode == 0
+        assert "good for this environment alone" in done.stdout
+        status = result_of(ready.dbx_patch("dbx_patch", "status", "--json"))
+        assert (status["live"], status["slot"]) == (True, 3)
+        assert self.foreign(ready).read_text().endswith(f"{last}\n")
+        assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
         assert ready.snapshot() == before
 
     def test_two_environments_over_one_interpreter(self, ready: Node) -> None:
@@ -374,6 +535,8 @@ class TestCommandLine:
         done = ready.run([ready.base, "-c", command], check=False)
 
         assert done.returncode == 1
-        assert "Permission denied" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert "can't be written to" in done.stderr
         assert "Nothing was installed" in done.stderr
+        assert "patch_dbx()" in done.stderr
         assert ready.snapshot() == before

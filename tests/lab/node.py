@@ -182,11 +182,14 @@ class Node:
             with zipfile.ZipFile(self.root / "databricks" / archive, "w") as file:
                 file.writestr("README", "an archive on the path")
 
+    def make_virtualenv(self, environment: Path, *options: str) -> None:
+        """Make an environment of the node's interpreter by `virtualenv`."""
+        python = [f"--python={self.base}", "--no-periodic-update", "--quiet"]
+        self.run([sys.executable, "-m", "virtualenv", *python, *options, environment])
+
     def _make_runtime(self) -> None:
         """Make the runtime's environment by the recipe of Databricks' container images."""
-        environment = self.root / "databricks/python3"
-        python = [f"--python={self.base}", "--system-site-packages", "--no-periodic-update", "--quiet"]
-        self.run([sys.executable, "-m", "virtualenv", *python, environment])
+        self.make_virtualenv(self.root / "databricks/python3", "--system-site-packages")
         self.runtime.symlink_to("python3")
         # As on a runtime: setuptools, and with it a start-up file that has nothing to do with editable installs.
         self.pip("install", "--quiet", "setuptools", "wheel")
