@@ -10,7 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from dbx_patch import __version__, installer
+from dbx_patch._init_script import render_init_script
 
 DONE, COULD_NOT = 0, 1
 """Exit codes; argparse exits with 2 on wrong usage."""
@@ -29,6 +32,9 @@ class Arguments(argparse.Namespace):
     json: bool
     force: bool
     dry_run: bool
+    version: str
+    wheel: str | None
+    strict: bool
 
 
 Run = Callable[[str, Arguments], Result]
@@ -36,7 +42,10 @@ Run = Callable[[str, Arguments], Result]
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a command for each interpreter that it is about, and return its exit code."""
-    arguments = make_parser(prog).parse_args(argv, Arguments())
+    parser = make_parser(prog)
+    arguments = parser.parse_args(argv, Arguments())
+    if arguments.command == "init-script":
+        return run_init_script(arguments, parser)
     commands: dict[str, Run] = {"install": run_install, "uninstall": run_uninstall, "status": run_status}
     pythons, left_out = installer.find_interpreters() if arguments.all else (arguments.python or [sys.executable], [])
     outcomes = [run_for(python, commands[arguments.command], arguments) for python in dict.fromkeys(pythons)]
@@ -95,7 +104,34 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
             command.add_argument(
                 "--force", action="store_true", help="replace a newer version, and files that were edited by hand"
             )
+    script = commands.add_parser(
+        "init-script",
+        help="print a cluster init script that installs dbx-patch on every node",
+        description="Print a cluster init script, to be put into a volume and named in the cluster's settings.",
+    )
+    source = script.add_mutually_exclusive_group()
+    source.add_argument(
+        "--version", default=__version__, help="the version to install (default: this one, %(default)s)"
+    )
+    source.add_argument(
+        "--wheel", metavar="PATH", help="a wheel to install instead, such as one in /Volumes; needs no index"
+    )
+    script.add_argument("--strict", action="store_true", help="have the launch fail if the install does")
+    script.add_argument(
+        "--python", metavar="PATH", default="", help="the runtime's interpreter (default: found on the node)"
+    )
     return parser
+
+
+def run_init_script(arguments: Arguments, parser: argparse.ArgumentParser) -> int:
+    """Print an init script."""
+    try:
+        version = str(Version(arguments.version))
+    except InvalidVersion:
+        parser.error(f"argument --version: {arguments.version} is no version")
+    python = str(arguments.python or "")
+    print(render_init_script(version=version, wheel=arguments.wheel, strict=arguments.strict, python=python), end="")
+    return DONE
 
 
 def run_install(python: str, arguments: Arguments) -> installer.Installation:
