@@ -23,10 +23,12 @@ RELEASES = {"13.3": [10], "14.3": [10], "15.4": [11], "16.4": [12], "17.3": [12]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "releases(...): the only releases of Databricks that a test is for")
+    config.addinivalue_line("markers", "pythons(...): the only Pythons that a test is for")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    interpreters = find_interpreters()
+    pythons = metafunc.definition.get_closest_marker("pythons")
+    interpreters = [found for found in find_interpreters() if pythons is None or found.name in pythons.args]
     if "release" in metafunc.fixturenames:
         only = metafunc.definition.get_closest_marker("releases")
         pairs = [

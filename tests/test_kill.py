@@ -10,7 +10,6 @@ from dbx_patch.installer._render import fill
 from tests.lab.trace import require
 
 if TYPE_CHECKING:
-    from tests.lab.interpreters import Interpreter
     from tests.lab.node import Node
 
 CALLS = ("write", "fsync", "fchmod", "fchown", "utimensat", "chmod", "mkdir", "rename", "unlink", "rmdir")
@@ -19,16 +18,15 @@ ALIVE = (
     "import sys, sitecustomize; print(sitecustomize.a_distribution_was_here, 'dbx_patch_sitecustomize' in sys.modules)"
 )
 
-pytestmark = pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
+pytestmark = [
+    pytest.mark.pythons("3.12"),  # the installer's calls are the same on every Python, and there are many
+    pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""]),
+]
 
 
 @pytest.mark.parametrize("command", ["install", "upgrade", "uninstall"])
-def test_killed_before_and_after_any_change_it_leaves_a_python_that_starts(
-    node: Node, interpreter: Interpreter, command: str
-) -> None:
+def test_killed_before_and_after_any_change_it_leaves_a_python_that_starts(node: Node, command: str) -> None:
     """It is killed as it enters each call, which is after the one before."""
-    if interpreter.name != "3.12":
-        pytest.skip("the installer's own calls are the same on every Python")
     node.install_dbx_patch()
     before = node.snapshot()
     killed = 0
