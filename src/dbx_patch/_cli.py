@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from packaging.version import InvalidVersion, Version
 
 from dbx_patch import __version__, installer
 from dbx_patch._init_script import render_init_script
@@ -125,12 +124,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def run_init_script(arguments: Arguments, parser: argparse.ArgumentParser) -> int:
     """Print an init script."""
-    try:
-        version = str(Version(arguments.version))
-    except InvalidVersion:
-        parser.error(f"argument --version: {arguments.version} is no version")
     python = str(arguments.python or "")
-    print(render_init_script(version=version, wheel=arguments.wheel, strict=arguments.strict, python=python), end="")
+    try:
+        script = render_init_script(
+            arguments.version, wheel=arguments.wheel or "", python=python, strict=arguments.strict
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    # As bytes: a path is printed as it was given, and each line ends as the shell wants it.
+    sys.stdout.buffer.write(os.fsencode(script))
     return DONE
 
 

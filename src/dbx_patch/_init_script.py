@@ -1,79 +1,183 @@
-"""Writes a cluster init script that installs dbx-patch on a node."""
+"""Writes the cluster init script that installs this package on every node."""
 
 from __future__ import annotations
 
+import os
+import posixpath
 import shlex
+from urllib.parse import quote
 
-SCRIPT = """\
+from packaging.utils import parse_wheel_filename
+from packaging.version import Version
+
+DEPENDENCIES = {"packaging": "packaging>=21.3", "platformdirs": "platformdirs>=2.5"}
+"""What the package imports, and how pip is asked for it where it is missing: as `pyproject.toml` has it."""
+
+SECONDS_FOR_PIP = 300
+"""What a cluster waits for pip at most, where there is a `timeout`; a node that can't reach an index needs some 100."""
+ENVIRONMENT = '${DATABRICKS_ROOT_VIRTUALENV_ENV:+"$DATABRICKS_ROOT_VIRTUALENV_ENV/bin/python"}'
+"""The Python of the environment that a cluster names as the runtime's, for the shell; nothing where it names none."""
+
+HEAD = """\
 #!/bin/sh
-# Installs dbx-patch on a node of a Databricks cluster. Made by: dbx-patch init-script
-# It runs as root on every node, before Spark and any notebook, and may run again. It takes nothing from the cluster's
-# environment variables but the runtime's environment: from DBR 19 on, standard access mode hides the others.
-set -u
-umask 022
+# A cluster init script: it installs dbx-patch, which makes editable installs work in notebooks.
+# Databricks runs it as root on every node, before Spark starts. `dbx-patch init-script` has printed it; to change its
+# settings print another, for it reads none from the environment: clusters may hide theirs from init scripts.
+# shellcheck disable=SC2016  # a `$` in a setting stands for itself
+"""
 
-version={version}
-wheel={wheel}
-strict={strict}
-python={python}
+BODY = r"""
+set +e # each failure is looked at where it happens, whoever runs this with `-e`
+umask 022 # all may read what is written, and its owner alone may write it
 
-say() {{
-    printf '%s dbx-patch: %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*"
-}}
+# Write to the log: each line with a prefix and the time.
+say() {
+    printf '%s\n' "$1" | while IFS= read -r line; do
+        printf 'dbx-patch: %s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$line"
+    done
+}
 
-give_up() {{
-    say "$1"
-    if [ "$strict" = yes ]; then
-        say "The launch fails, for this script was made with --strict."
-        exit 1
+fail() {
+    say "error: $1" >&2
+    exit 1
+}
+
+# Run a command with its output in the log; return its exit code.
+run() {
+    output=$("$@" 2>&1 </dev/null)
+    code=$?
+    [ -z "$output" ] || say "$output"
+    return "$code"
+}
+
+# Whether this package is there, in the version that is wanted. An index may have another project's of the same name, so
+# a file says that it is this one; nothing of the package is run to find out.
+is_there() {
+    "$python" -I -c '
+import sys
+from importlib.metadata import distribution
+found = distribution("dbx-patch")
+sys.exit(found.version != sys.argv[1] or "dbx_patch/installer/_core.py" not in map(str, found.files or ()))
+' "$VERSION" 2>/dev/null
+}
+
+# Install what is named, and nothing else: with --no-deps pip leaves the runtime's other packages as they are, whatever
+# version somebody asks for. The pip is the interpreter's own, and -I keeps it from importing the current folder. Only
+# what is missing or no good is named, so it is replaced: pip would keep it if its version is the same. And it has to be
+# a wheel, because a build would run its code.
+pip_install() {
+    if [ -n "$WHEEL" ]; then
+        # Offline: a cluster's settings of pip name places that need not be within reach.
+        PIP_CONFIG_FILE=/dev/null
+        export PIP_CONFIG_FILE
+        set -- --isolated --no-index --find-links "$WHEELS" "$@"
     fi
-    say "The cluster starts without dbx-patch."
-    exit 0
-}}
+    # An option of pip 22.1; by this name, older ones pass over it.
+    PIP_ROOT_USER_ACTION=ignore
+    export PIP_ROOT_USER_ACTION
+    set -- --disable-pip-version-check --no-input --no-cache-dir --no-warn-script-location "$@"
+    set -- "$python" -I -m pip install --quiet --no-deps --force-reinstall --only-binary=:all: "$@"
+    if command -v timeout >/dev/null; then
+        set -- timeout -k 10 "$SECONDS_FOR_PIP" "$@"
+    fi
+    run "$@"
+}
 
-if [ -z "$python" ]; then
-    for environment in "${{DATABRICKS_ROOT_VIRTUALENV_ENV:-}}" /databricks/python /databricks/python3; do
-        if [ -n "$environment" ] && [ -x "$environment/bin/python" ]; then
-            python=$environment/bin/python
+main() {
+    set -u
+    python=
+    for candidate in "$@"; do
+        if [ -x "$candidate" ]; then
+            python=$candidate
             break
         fi
     done
+    [ -n "$python" ] || fail "no Python is at any of: $*"
+    role=worker
+    [ "${DB_IS_DRIVER:-}" != TRUE ] || role=driver
+    say "dbx-patch $VERSION for $python, on a $role"
+
+    run "$python" -I -c '' || fail "$python does not start"
+    set --
+    if ! is_there; then
+        [ -z "$WHEEL" ] || [ -r "$WHEEL" ] || fail "there is no wheel that can be read at $WHEEL"
+        set -- "$PACKAGE"
+    fi
+@missing@    if [ "$#" -eq 0 ]; then
+        say "the package is there already"
+    else
+        pip_install "$@"
+        code=$?
+        [ "$code" -ne 124 ] || fail "pip was stopped after $SECONDS_FOR_PIP seconds"
+        [ "$code" -eq 0 ] || fail "pip could not install $* (exit code $code)"
+        if ! is_there; then
+            run "$python" -I -m pip uninstall --quiet --yes --disable-pip-version-check dbx-patch
+            fail "$PACKAGE is another project's in this cluster's package index; it was not run, and is removed"
+        fi
+    fi
+
+    run "$python" -I -m dbx_patch.install || fail "the installer failed"
+    # Its verdict is no failure: somebody may have turned it off, and the installer has seen it alive.
+    status=$("$python" -I -m dbx_patch status 2>/dev/null </dev/null)
+    say "$(printf '%s\n' "$status" | head -n 1)"
+    return 0
+}
+
+# In a shell of its own, so that nothing that ends it ends this one.
+if (main "$@"); then
+    exit 0
 fi
-[ -n "$python" ] || give_up "This node has no /databricks/python/bin/python."
-[ -x "$python" ] || give_up "There is no $python."
-
-pip() {{
-    "$python" -m pip install --disable-pip-version-check --no-input --quiet --no-deps "$@" 2>&1
-}}
-
-# With --no-deps, for the runtime's own packages are not to be touched; those that dbx-patch needs are among them.
-if [ -n "$wheel" ]; then
-    [ -r "$wheel" ] || give_up "There is no $wheel, or it can't be read."
-    said=$(pip --no-index "$wheel") || give_up "pip could not install $wheel: $said"
-else
-    said=$(pip "dbx-patch==$version") || give_up "pip could not install dbx-patch $version: $said"
+if [ -n "$STRICT" ]; then
+    say "dbx-patch is not installed; the cluster does not start without it (--strict)" >&2
+    exit 1
 fi
-for needed in packaging platformdirs; do
-    "$python" -c "import $needed" 2>/dev/null || said=$(pip "$needed") || give_up "pip could not install $needed: $said"
-done
-
-said=$("$python" -m dbx_patch.install 2>&1) || give_up "$said"
-printf '%s\\n' "$said" | while IFS= read -r line; do
-    say "$line"
-done
+say "dbx-patch is not installed; the cluster starts without it" >&2
 exit 0
 """
 
+MISSING = """\
+    "$python" -I -c 'import {name}' 2>/dev/null || set -- "$@" '{requirement}'
+"""
 
-def render_init_script(*, version: str, wheel: str | None = None, strict: bool = False, python: str = "") -> str:
-    """Write an init script, in POSIX shell.
 
-    It installs a version from the package index that the cluster's pip knows, or a wheel with no index at all. It never
-    fails the launch of a cluster, but with `strict`. `python` is the runtime's; empty to have it found on the node.
+def render_init_script(
+    version: str, *, wheel: str = "", python: str = "", strict: bool = False, root: str = "/"
+) -> str:
+    """Write the init script, for any POSIX shell.
+
+    It installs the `version` that the cluster's package index has, or without any index the `wheel` at a path on the
+    node, which then says the version; for the interpreter `python`, or for that of the runtime, looked for below
+    `root`. It lets the cluster start whatever happens, but with `strict`.
+
+    Raises ValueError for a version that is none, a path that is not absolute, and a wheel of something else.
     """
-    return SCRIPT.format(
-        version=shlex.quote(version),
-        wheel=shlex.quote(wheel or ""),
-        strict="yes" if strict else "no",
-        python=shlex.quote(python),
-    )
+    for path in (wheel, python):
+        if path and not posixpath.isabs(path):
+            msg = f"not an absolute path: {path}"
+            raise ValueError(msg)
+    if wheel:
+        name, wheel_version, *_ = parse_wheel_filename(posixpath.basename(wheel))
+        if name != "dbx-patch":
+            msg = f"not a wheel of dbx-patch: {wheel}"
+            raise ValueError(msg)
+        version = str(wheel_version)
+        # As a URL, since pip takes a path with a semicolon for a requirement with a marker.
+        package = f"file://{quote(os.fsencode(wheel))}"
+    else:
+        version = str(Version(version))
+        package = f"dbx-patch=={version}"
+    settings = {
+        "VERSION": version,
+        "PACKAGE": package,
+        "WHEEL": wheel,
+        "WHEELS": posixpath.dirname(wheel),
+        "STRICT": "yes" if strict else "",
+        "SECONDS_FOR_PIP": str(SECONDS_FOR_PIP),
+    }
+    found = [posixpath.join(root, "databricks", name, "bin/python") for name in ("python", "python3")]
+    pythons = [shlex.quote(path) for path in ([python] if python else found)]
+    if not python:
+        pythons.insert(0, ENVIRONMENT)
+    assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+    missing = "".join(MISSING.format(name=name, requirement=wanted) for name, wanted in DEPENDENCIES.items())
+    return f"{HEAD}{assignments}set -- {' '.join(pythons)}\n{BODY.replace('@missing@', missing)}"
