@@ -1,5 +1,6 @@
 """Puts the start-up shim where an interpreter loads it, proves that it runs, and takes it back."""
 
+from dbx_patch.installer._bundle import render_bundle
 from dbx_patch.installer._core import Installation, Status, Uninstallation, install, status, uninstall
 from dbx_patch.installer._discovery import find_interpreters
 from dbx_patch.installer._exceptions import InstallerError
@@ -13,6 +14,7 @@ __all__ = [
     "Uninstallation",
     "find_interpreters",
     "install",
+    "render_bundle",
     "status",
     "uninstall",
 ]

@@ -7,6 +7,7 @@ import re
 
 BEGIN, END = "# >>> dbx-patch >>>", "# <<< dbx-patch <<<"
 OWN = f"{BEGIN} (the whole file is dbx-patch's)"
+RENDERED = f"{BEGIN} (rendered by dbx-patch)"
 NEWLINE_ADDED = f"{BEGIN} (behind a newline that was not there)"
 
 BLOCK = """\
@@ -48,11 +49,11 @@ def add_block(content: bytes | None, shim: str) -> bytes:
 
 
 def remove_block(content: bytes, shim: str) -> bytes | None:
-    """Take the block that loads the shim at a path away, and leave every other byte as it is.
+    """Take the block that loads the shim at a path away, or for the empty string is the shim; leave every other byte.
 
     None if that leaves nothing of a file that was dbx-patch's own.
     """
-    rest = ANY_BLOCK.sub(lambda block: b"" if list_shims(block[0]) == [shim] else block[0], content)
+    rest = ANY_BLOCK.sub(lambda block: b"" if find_shim(block[0]) == shim else block[0], content)
     return rest or (None if is_own(content) else rest)
 
 
@@ -74,11 +75,18 @@ def list_shims_of_pth(content: bytes) -> list[str]:
 
 
 def is_own(content: bytes) -> bool:
-    """Tell whether a file was made by `add_block`, and not only extended."""
-    return content.startswith(OWN.encode())
+    """Tell whether a file was made by dbx-patch, and not only extended."""
+    return content.startswith((OWN.encode(), RENDERED.encode()))
 
 
 def list_shims(content: bytes) -> list[str]:
-    """List the paths that the blocks in a file load."""
-    paths = (re.search(rb"path=(.*)\):\r?\n", block[0]) for block in ANY_BLOCK.finditer(content))
-    return [ast.literal_eval(path[1].decode("ascii")) for path in paths if path]
+    """List the paths that the blocks in a file load; of one that holds the shim itself, the empty string."""
+    return [shim for block in ANY_BLOCK.finditer(content) if (shim := find_shim(block[0])) is not None]
+
+
+def find_shim(block: bytes) -> str | None:
+    """Find the path that a block loads."""
+    if block.startswith(RENDERED.encode()):
+        return ""
+    path = re.search(rb"path=(.*)\):\r?\n", block)
+    return str(ast.literal_eval(path[1].decode("ascii"))) if path else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dbx_patch.installer._exceptions import InstallerError
 from dbx_patch.installer._interpreter import ask, plain_environ
-from dbx_patch.installer._slots import find_exposed
+from dbx_patch.installer._receipts import list_receipts
+from dbx_patch.installer._trust import find_exposed, own
 
 ENVIRONMENTS = ("databricks/python", "databricks/python3", "local_disk0/.ephemeral_nfs/cluster_libraries/python")
 """The runtime's environment, and that of the cluster's libraries."""
@@ -23,25 +25,28 @@ def find_interpreters(root: Path = Path("/"), environ: Mapping[str, str] = os.en
     """
     found: dict[tuple[Path, Path], str] = {}
     left_out: list[str] = []
-    for python in list_candidates(root, environ):
-        exposed = find_exposed(python.resolve().parent, {0, os.geteuid()})
-        if exposed:
-            left_out.append(f"{python}: others than its owner may write to {exposed}")
+    seen: set[Path] = set()
+    candidates = deque(list_candidates(root, environ))
+    while candidates:
+        python = candidates.popleft()
+        if python in seen:
             continue
+        seen.add(python)
         try:
+            exposed = find_exposed(python, own())
+            if exposed:
+                left_out.append(f"{python}: others than its owner may change {exposed}")
+                continue
             answer = ask(str(python), plain_environ())
-        except InstallerError as error:
+        except (InstallerError, OSError) as error:
             left_out.append(str(error))
             continue
+        if not answer.purelib.is_dir():
+            left_out.append(f"{python}: it has no site-packages, {answer.purelib} is not there")
+            continue
         found.setdefault((answer.prefix, answer.purelib), str(python))
-        base = answer.base
-        if base is not None and base != python:
-            try:
-                below = ask(str(base), plain_environ())
-            except InstallerError as error:
-                left_out.append(str(error))
-                continue
-            found.setdefault((below.prefix, below.purelib), str(base))
+        if answer.base:
+            candidates.append(answer.base)
     return list(found.values()), left_out
 
 
@@ -53,4 +58,5 @@ def list_candidates(root: Path, environ: Mapping[str, str]) -> Iterator[Path]:
     pythons = [folder / "bin/python" for folder in (*folders, *sorted(root.glob(NOTEBOOKS)))]
     if environ.get("PYSPARK_PYTHON"):
         pythons.append(Path(environ["PYSPARK_PYTHON"]))
+    pythons += list_receipts()
     yield from (python for python in pythons if python.is_absolute() and python.exists())

@@ -45,6 +45,8 @@ class Answer:
     """The running shim's `file`, `version` and `hooks`, if there is one."""
     layers: tuple[dict[str, Any], ...]
     """The layers on its path, each with `path`, `opened_by_site` and `editables`."""
+    has_virtualenv: bool
+    """Whether `virtualenv` can make environments from it."""
     stderr: str
     """What it wrote to stderr; a start that is well writes nothing."""
 
@@ -79,6 +81,7 @@ def ask(python: str, environ: dict[str, str] | None = None) -> Answer:
         sitecustomizes=tuple(Path(file) for file in facts["sitecustomizes"]),
         live=facts["live"],
         layers=tuple(facts["layers"]),
+        has_virtualenv=facts["has_virtualenv"],
         stderr=done.stderr,
     )
 

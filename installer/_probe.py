@@ -35,6 +35,17 @@ def find_sitecustomizes(entries: "list[str]") -> "list[str]":
     return found
 
 
+def find_base() -> "str | None":
+    """Find the interpreter that this environment was made from, if it is one."""
+    if sys.prefix == sys.base_prefix:
+        return None
+    # Before 3.11 the first is guessed from the environment's own name, and need not be there.
+    for base in (getattr(sys, "_base_executable", ""), os.path.realpath(sys.executable)):
+        if base != sys.executable and os.path.exists(base):
+            return base
+    return None
+
+
 def describe(template: str) -> "dict[str, Any]":
     """Describe this interpreter."""
     live: "Any" = sys.modules.get("dbx_patch_sitecustomize")
@@ -45,11 +56,11 @@ def describe(template: str) -> "dict[str, Any]":
         "magic": MAGIC_NUMBER.hex(),
         "version": list(sys.version_info[:3]),
         "prefix": sys.prefix,
-        "base": getattr(sys, "_base_executable", None) if sys.prefix != sys.base_prefix else None,
+        "base": find_base(),
         "purelib": sysconfig.get_path("purelib"),
         "live": None,
     }
-    if facts["version"] < [3, 9]:
+    if facts["version"] < [3, 9] or facts["implementation"] != "cpython":
         return facts
     if getattr(live, "started", False):
         # It may be of another version; `started` and `VERSION` are what every version has.
@@ -59,6 +70,7 @@ def describe(template: str) -> "dict[str, Any]":
     added = getattr(getattr(live, "loaded", {}).get("editables"), "added_roots", ())
     later = {os.path.dirname(os.path.abspath(__file__)), *added}
     facts["sitecustomizes"] = find_sitecustomizes([entry for entry in sys.path if entry and entry not in later])
+    facts["has_virtualenv"] = PathFinder.find_spec("virtualenv") is not None
     editables = shim.load("editables")
     opened = editables.find_opened()
     facts["layers"] = []

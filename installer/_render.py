@@ -70,3 +70,8 @@ def read_stamp(content: bytes | None) -> Stamp | None:
     blank = STAMP.sub(lambda line: "DIGEST = ''" if line[1] == "DIGEST" else line[0], text)
     edited = values["DIGEST"] != hashlib.sha256(blank.encode()).hexdigest()
     return Stamp(values["VERSION"], values["INSTALLED_AS"], values["GENERATED_FOR"], edited)
+
+
+def is_ours(content: bytes | None) -> bool:
+    """Tell a file of the shim by its first line."""
+    return read_stamp(content) is not None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from dbx_patch.installer._block import add_block, is_own, list_shims, list_shims_of_pth
 from dbx_patch.installer._interpreter import Answer
+from dbx_patch.installer._trust import find_exposed
 
 SHIM_FILE = "dbx_patch_sitecustomize.py"
 """The shim, in the layer of the interpreter. What loads it does so by its path, and swallows what may be wrong."""
@@ -19,8 +19,6 @@ PTH_FILE = "zzz_dbx_patch.pth"
 """The start-up file that is made where a `sitecustomize` can't be extended; the last that `site` reads."""
 KERNEL_FOLDERS = ("spark/python", "python_shell")
 """The folders below `/databricks` that a kernel has on its PYTHONPATH, in its order."""
-TRUSTED_GROUPS = (0, 50)
-"""root's own, and Debian's `staff`, which may write to /usr/local by its policy."""
 
 
 class Slot(enum.IntEnum):
@@ -67,7 +65,7 @@ def find_own_obstacle(place: Place) -> str | None:
         return f"{place.host} is a link to {place.host.readlink()}, which is not there: remove it, or mend it"
     if place.host.exists() and not is_own(read(place.host) or b""):
         return f"{place.host} is in the way: rename it"
-    return None if may_write(place.host) else f"{place.host.parent} can't be written to"
+    return find_write_obstacle(place.host)
 
 
 def find_obstacle(place: Place) -> str | None:
@@ -77,14 +75,14 @@ def find_obstacle(place: Place) -> str | None:
     if host.suffix != ".py" or content is None:
         return f"{host} has no source that could be {'extended' if host.suffix != '.py' else 'read'}"
     status = target.stat()
-    if not may_write(target) or os.geteuid() not in {0, status.st_uid}:
+    if os.geteuid() not in {0, status.st_uid}:
         return f"{host} is not yours to write"
     if status.st_nlink > 1:
         return f"{host} has more than one hard link, and would be cut off from the others"
     exposed = find_exposed(place.shim.parent, {0, status.st_uid})
     if exposed:
-        return f"{host} would load a file from {exposed}, where others than its owner may write"
-    return find_syntax_error(host, add_block(content, str(place.shim)))
+        return f"{host} would load a file that others than its owner may change, at {exposed}"
+    return find_write_obstacle(target) or find_syntax_error(host, add_block(content, str(place.shim)))
 
 
 def find_syntax_error(host: Path, content: bytes) -> str | None:
@@ -101,31 +99,22 @@ def find_pth_obstacle(answer: Answer) -> str | None:
     opened = [Path(layer["path"]).resolve() for layer in answer.layers if layer["opened_by_site"]]
     if answer.purelib not in opened:
         return f"{answer.purelib} is no folder whose .pth files {answer.python} reads"
-    return None if may_write(answer.purelib / PTH_FILE) else f"{answer.purelib} can't be written to"
+    return find_write_obstacle(answer.purelib / PTH_FILE)
 
 
-def may_write(file: Path) -> bool:
-    """Tell whether a file can be replaced, which takes a right to its folder."""
-    return os.access(file.parent, os.W_OK | os.X_OK)
-
-
-def find_exposed(folder: Path, owners: set[int]) -> Path | None:
-    """Find a folder on the way to a file where somebody else than its owners may put another in its place."""
-    for step in (folder, *folder.parents):
-        status = step.stat()
-        sticky = status.st_mode & stat.S_ISVTX
-        by_all = status.st_mode & 0o002 and not sticky
-        by_group = status.st_mode & 0o020 and not sticky and status.st_gid not in TRUSTED_GROUPS
-        if status.st_uid not in owners or by_all or by_group:
-            return step
-    return None
+def find_write_obstacle(file: Path) -> str | None:
+    """Tell what keeps a file from being replaced, which takes a right to its folder."""
+    if os.access(file.parent, os.W_OK | os.X_OK):
+        return None
+    read_only = os.statvfs(file.parent).f_flag & os.ST_RDONLY
+    return f"{file.parent} can't be written to{' (Read-only file system)' if read_only else ''}"
 
 
 def find_hosts(answer: Answer) -> list[tuple[Path, Path]]:
-    """List the files that load a shim at start, each with that shim."""
+    """List the files that load a shim at start, each with that shim; one that was rendered is its own."""
     kernels = [file for folder in find_kernel_folders(answer) for file in list_sitecustomizes(folder)]
     files = {file.resolve(): file for file in reversed([*answer.sitecustomizes, *kernels])}
-    found = [(host, Path(shim)) for host in reversed(files.values()) for shim in list_shims(read(host) or b"")]
+    found = [(host, Path(shim or host)) for host in reversed(files.values()) for shim in list_shims(read(host) or b"")]
     pth = answer.purelib / PTH_FILE
     return [*found, *((pth, Path(shim)) for shim in list_shims_of_pth(read(pth) or b""))]
 

@@ -4,7 +4,7 @@
 # Every start of Python runs this file: it imports only what `site` has loaded by then, prints nothing, lets no
 # exception out, and keeps to the syntax of Python 3.9, for we do not choose who starts it. A start pays for what is
 # loaded, not for what is run. So two files beside this one are loaded when there is something for them to do:
-# `…_editables` where a layer has a `.pth` file, `…_hooks` when a hook of Databricks' is imported. The same rules hold
+# `*_editables` where a layer has a `.pth` file, `*_hooks` when a hook of Databricks' is imported. The same rules hold
 # for them. What they avoid, they avoid for cause, counted in instructions of a bare start:
 # - `typing`, `importlib.util` and `__future__` cost a file or more each; `threading` must not come before gevent
 #   (virtualenv #1895).
@@ -55,7 +55,7 @@ HOOKS = {
     "_engine_pyspark.wsfs_import_hook": ("WsfsImportHook.find_spec", "answer_editables"),  # pyspark's copy, since 17
     "_engine_pyspark.worker_util": ("setup_spark_files", "keep_roots"),
 }
-"""The module of each hook that blocks: what in it is patched, and the function in `…_hooks` that does it."""
+"""The module of each hook that blocks: what in it is patched, and the function in `*_hooks` that does it."""
 
 started = False
 journal: "list[str]" = []
@@ -149,7 +149,9 @@ def load(part: str) -> "Any":
             from _frozen_importlib_external import SourceFileLoader
 
             name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s.py" % (__file__[:-3], part)
-            code: "Any" = SourceFileLoader(name, path).get_code(name)
+            code: "Any" = getattr(shim, "embedded", {}).get(part)  # where all is one file
+            if code is None:
+                code = SourceFileLoader(name, path).get_code(name)
             leave_layer(code)
             module: "Any" = type(sys)(name)
             module.__file__, module.shim = path, shim

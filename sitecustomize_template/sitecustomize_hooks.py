@@ -301,7 +301,7 @@ def locate(name: str) -> str:
 def divert(function: "Any", around: "Callable[..., object]") -> None:
     """Have a function call `around` instead, with the original as first argument; once.
 
-    Its code is changed, not the attribute that holds it: whoever has the function already, by `from … import` or as a
+    Its code is changed, not the attribute that holds it: whoever has the function already, by `from x import y` or as a
     callback, gets the patch, and whoever has wrapped it gets the original back when the patch is taken back.
     """
     if function in diverted:

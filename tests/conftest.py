@@ -23,12 +23,14 @@ RELEASES = {"13.3": [10], "14.3": [10], "15.4": [11], "16.4": [12], "17.3": [12]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "releases(...): the only releases of Databricks that a test is for")
-    config.addinivalue_line("markers", "pythons(...): the only Pythons that a test is for")
+    config.addinivalue_line("markers", "pythons(...): the Pythons that are enough for a test")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     pythons = metafunc.definition.get_closest_marker("pythons")
-    interpreters = [found for found in find_interpreters() if pythons is None or found.name in pythons.args]
+    interpreters = find_interpreters()
+    if pythons:  # or, where there is none of them, the newest
+        interpreters = [found for found in interpreters if found.name in pythons.args] or interpreters[-1:]
     if "release" in metafunc.fixturenames:
         only = metafunc.definition.get_closest_marker("releases")
         pairs = [

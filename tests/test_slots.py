@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node
 
-pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+pytestmark = [
+    pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""]),
+    pytest.mark.pythons("3.11-debian", "3.12"),
+]
 
 each_kind = pytest.mark.parametrize(
     "how",

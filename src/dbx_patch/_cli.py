@@ -18,7 +18,7 @@ DONE, COULD_NOT = 0, 1
 """Exit codes; argparse exits with 2 on wrong usage."""
 
 
-NOTEBOOK = "there and in a notebook environment made from it,"
+NOTEBOOK = "there, and in notebook environments made from it,"
 Result = installer.Installation | installer.Uninstallation | installer.Status
 
 
@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     arguments = parser.parse_args(argv, Arguments())
     if arguments.command == "init-script":
         return run_init_script(arguments, parser)
+    if arguments.command == "render":
+        sys.stdout.buffer.write(installer.render_bundle())
+        return DONE
     commands: dict[str, Run] = {"install": run_install, "uninstall": run_uninstall, "status": run_status}
     pythons, left_out = installer.find_interpreters() if arguments.all else (arguments.python or [sys.executable], [])
     outcomes = [run_for(python, commands[arguments.command], arguments) for python in dict.fromkeys(pythons)]
@@ -103,6 +106,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
             command.add_argument(
                 "--force", action="store_true", help="replace a newer version, and files that were edited by hand"
             )
+    text = "print the start-up file, whole, for images that are built elsewhere"
+    commands.add_parser("render", help=text, description=f"{text[0].upper()}{text[1:]}.")
     script = commands.add_parser(
         "init-script",
         help="print a cluster init script that installs dbx-patch on every node",
@@ -154,6 +159,8 @@ def run_install(python: str, arguments: Arguments) -> installer.Installation:
         show_files(done.changed)
     else:
         print(f"dbx-patch {done.version} is already installed for {done.python}; nothing was changed.")
+    for reason in done.passed_over:
+        print(f"A better place could not be had: {reason}.")
     if done.slot == installer.Slot.FOREIGN:
         print(f"{done.host} is somebody else's; it runs as before, and then loads {done.file}.")
     where = "there, which is good for this environment alone," if done.slot == installer.Slot.PTH else NOTEBOOK

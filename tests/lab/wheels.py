@@ -29,7 +29,7 @@ def fill_wheelhouse(folder: Path) -> Path:
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(REPOSITORY / name, copy)
         pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, copy)
-    for wanted in (("setuptools", "wheel", "packaging", "platformdirs"), LOWEST):
+    for wanted in (("setuptools", "wheel", "packaging", "platformdirs", "virtualenv"), LOWEST):
         pip("download", "--quiet", "--only-binary=:all:", "--dest", folder, *wanted)
     return folder
 

@@ -1,0 +1,80 @@
+"""Writes the whole shim as one file, for images that are built elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+import symtable
+import tokenize
+
+from dbx_patch.installer._block import END, RENDERED
+from dbx_patch.installer._interpreter import TEMPLATE
+from dbx_patch.installer._render import PARTS, fill, list_parts
+from dbx_patch.sitecustomize_template import sitecustomize
+
+BUNDLE = """\
+{begin}
+# The start-up shim of dbx-patch {version}, whole: a `sitecustomize.py`, or to be appended to somebody else's.
+# `python -m dbx_patch.uninstall` removes these lines; to delete them by hand does no harm.
+try:
+    def _dbx_patch(_dbx_patch_name={name!r}):
+{functions}
+        import sys as _dbx_patch_sys
+        if _dbx_patch_name not in _dbx_patch_sys.modules:
+            _dbx_patch_module = _dbx_patch_sys.modules[_dbx_patch_name] = type(_dbx_patch_sys)(_dbx_patch_name)
+            _dbx_patch_module.__file__ = __file__
+            _dbx_patch_module.embedded = {{{embedded}}}
+            exec(_dbx_patch_shim.__code__, vars(_dbx_patch_module))
+    _dbx_patch()
+    del _dbx_patch
+except BaseException:  # nothing here may keep Python from starting
+    pass
+{end}
+"""
+ANNOTATED = re.compile(r'^(\w+): "(.*)" = ', re.MULTILINE)
+"""A module's annotated variable."""
+
+
+def render_bundle() -> bytes:
+    """Render the shim's files into one, which any supported Python runs. The same in, the same out."""
+    sources = dict(zip(("shim", *PARTS), (TEMPLATE, *list_parts(TEMPLATE)), strict=True))
+    stamp = {"VERSION": sitecustomize.VERSION, "GENERATED_FOR": "an image"}
+    functions = [
+        make_function(f"_dbx_patch_{name}", fill(file.read_text("utf-8"), stamp).decode())
+        for name, file in sources.items()
+    ]
+    bundle = BUNDLE.format(
+        begin=RENDERED,
+        end=END,
+        version=sitecustomize.VERSION,
+        name=sitecustomize.LIVE_NAME,
+        functions=indent("\n".join(functions), 8),
+        embedded=", ".join(f'"{part}": _dbx_patch_{part}.__code__' for part in PARTS),
+    )
+    return bundle.encode("ascii")  # whatever the encoding of the file that it is appended to
+
+
+def make_function(name: str, source: str) -> str:
+    """Make a module's source a function's: run in a namespace, its code sets there what the module's would.
+
+    As code of its own it is compiled with the file, and cached with it, without being run.
+    """
+    symbols = symtable.symtable(source, name, "exec").get_symbols()
+    names = sorted(symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported())
+    body = ANNOTATED.sub(r"\1 = ", source)  # a name that is declared global can't be annotated
+    return f"def {name}():\n    global {', '.join(names)}\n{indent(body, 4)}"
+
+
+def indent(source: str, spaces: int) -> str:
+    """Indent code, and leave the lines alone that are inside of a string."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    inside = {
+        line
+        for token in tokens
+        if token.type == tokenize.STRING
+        for line in range(token.start[0] + 1, token.end[0] + 1)
+    }
+    lines = source.splitlines(keepends=True)
+    return "".join(
+        line if number in inside or not line.strip() else " " * spaces + line for number, line in enumerate(lines, 1)
+    )
