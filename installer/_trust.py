@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
+import pwd
 import stat
 import tempfile
 from pathlib import Path
@@ -47,9 +49,20 @@ def is_exposed(path: Path, owners: set[int]) -> bool:
         return False
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:  # as /tmp: each may replace what is his own
         return False
-    return bool(status.st_mode & stat.S_IWOTH) or bool(
-        status.st_mode & stat.S_IWGRP and status.st_gid not in TRUSTED_GROUPS
-    )
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not is_trusted_group(status.st_gid, status.st_uid)
+
+
+def is_trusted_group(group: int, owner: int) -> bool:
+    """Tell whether a group's members are trusted where the owner is: it is root's, or the owner's alone."""
+    if group in TRUSTED_GROUPS:
+        return True
+    try:
+        user, private = pwd.getpwuid(owner), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return (user.pw_name, user.pw_gid) == (private.gr_name, group) and not private.gr_mem
 
 
 def own() -> set[int]:

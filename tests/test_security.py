@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import stat
 import subprocess
 from pathlib import Path
@@ -60,6 +62,14 @@ class TestWay:
         step.chmod(mode)
 
         assert find_exposed(file, {0}) == step
+
+    def test_with_a_group_that_is_the_owner_s_alone(self, file: Path) -> None:
+        user = next(user for user in pwd.getpwall() if user.pw_uid and grp.getgrgid(user.pw_gid)[0] == user.pw_name)
+        os.chown(file, user.pw_uid, user.pw_gid)
+        file.chmod(0o664)
+        assert find_exposed(file, {0, user.pw_uid}) is None
+        os.chown(file, user.pw_uid, SOMEBODY)
+        assert find_exposed(file, {0, user.pw_uid}) == file
 
     def test_with_a_folder_where_each_may_replace_what_is_his_own(self, file: Path) -> None:
         file.parent.chmod(0o1777)

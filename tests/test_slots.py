@@ -125,6 +125,23 @@ def test_link_that_dangles_in_the_layer_itself_is_not_written_through(node: Node
     assert node.snapshot() == before
 
 
+def test_kernel_s_own_that_can_t_be_extended_is_gone_around(node: Node) -> None:
+    """It stands before all others in a notebook, so no other is of use there."""
+    node.install_dbx_patch()
+    hard_link(node.root / "databricks/python_shell")
+    before = node.snapshot()
+
+    done = json.loads(node.dbx_patch("dbx_patch.install", "--json").stdout)
+
+    assert done["slot"] == 3
+    assert "has more than one hard link" in done["passed_over"][0]
+    assert f"{node.root}/databricks/python_shell/sitecustomize.py" in done["passed_over"][0]
+    environ = {"PYTHONPATH": str(node.root / "databricks/python_shell")}
+    assert node.run([node.python, "-c", ALIVE], environ).stdout == "True 1\n"
+    assert node.dbx_patch("dbx_patch.uninstall").returncode == 0
+    assert node.snapshot() == before
+
+
 @each_kind
 def test_pth_file_is_good_for_an_environment_of_every_kind(node: Node, how: list[str]) -> None:
     """Where somebody else's `sitecustomize` may not be written: here it would be cut off from its other name."""

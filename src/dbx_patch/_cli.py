@@ -195,7 +195,8 @@ def run_status(python: str, arguments: Arguments) -> installer.Status:
         return found
     version = found.version or "of an unknown version"
     if found.live:
-        print(f"dbx-patch {version} is live in {found.python}, from {found.file} (slot {found.slot}).")
+        slot = f" (slot {found.slot})" if found.slot else ""
+        print(f"dbx-patch {version} is live in {found.python}, from {found.file}{slot}.")
     elif found.file is None:
         print(f"dbx-patch is not installed for {found.python}. To install it: {install_command(found.python)}")
     elif found.disabled:
