@@ -1,7 +1,7 @@
 """Puts the start-up shim where an interpreter loads it, proves that it runs, and takes it back."""
 
 from dbx_patch.installer._bundle import render_bundle
-from dbx_patch.installer._core import Installation, Status, Uninstallation, install, status, uninstall
+from dbx_patch.installer._core import Installation, Status, Uninstallation, install, name_command, status, uninstall
 from dbx_patch.installer._discovery import find_interpreters
 from dbx_patch.installer._exceptions import InstallerError
 from dbx_patch.installer._slots import Slot
@@ -14,6 +14,7 @@ __all__ = [
     "Uninstallation",
     "find_interpreters",
     "install",
+    "name_command",
     "render_bundle",
     "status",
     "uninstall",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -159,12 +162,8 @@ def status(python: str) -> Status:
     live = answer.live or {}
     hosts = find_hosts(answer)
     own = answer.purelib / SHIM_FILE
-    candidates = (
-        [Path(live["file"])]
-        if live
-        else [*(shim for _, shim in hosts), *(file for file in [own] if is_ours(read(file)))]
-    )
-    shim = next(iter(candidates), None)
+    installed = [*(shim for _, shim in hosts), *([own] if is_ours(read(own)) else [])]
+    shim = Path(live["file"]) if live else next(iter(installed), None)
     host = next((host for host, loaded in hosts if loaded == shim), None)
     first = next(iter(answer.sitecustomizes), None)
     stamp = read_stamp(read(shim)) if shim else None
@@ -200,7 +199,7 @@ def work_on(python: str) -> Iterator[Answer]:
         with lock(folders):
             yield ask(python, plain_environ())  # it may be another by now
     except OSError as error:
-        msg = f"{explain(error)}. Nothing was changed for {python}. Run the same as its owner, when that is mended."
+        msg = f"{explain(error)}. Nothing was changed for {python}. When that is mended, run the same again."
         raise InstallerError(msg) from error
 
 
@@ -233,7 +232,18 @@ def explain(error: Exception) -> str:
 def give_up(python: str, reasons: list[str]) -> str:
     """Say what stands in the way, and what to run instead."""
     why = "; ".join(reason.rstrip(".") for reason in reasons)
+    then = (
+        f"As root it may work: sudo {name_command(python)}"
+        if os.geteuid()
+        else "When that is mended, run the same again"
+    )
     return (
         f"Nothing was installed for {python}, and nothing was changed: {why}."
-        " Run the same as its owner (on a cluster from an init script), or in a notebook dbx_patch.patch_dbx()."
+        f" {then}. Until then, in a notebook: import dbx_patch; dbx_patch.patch_dbx()"
     )
+
+
+def name_command(python: str) -> str:
+    """Write the command that installs for an interpreter, whether or not it has this package itself."""
+    command = [sys.executable, "-m", "dbx_patch.install"]
+    return shlex.join(command if python == sys.executable else [*command, "--python", python])

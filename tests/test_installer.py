@@ -639,5 +639,6 @@ class TestCommandLine:
         assert len(done.stderr.splitlines()) == 1
         assert "can't be written to" in done.stderr
         assert "Nothing was installed" in done.stderr
-        assert "patch_dbx()" in done.stderr
+        assert f"As root it may work: sudo {ready.python} -m dbx_patch.install. " in done.stderr
+        assert "dbx_patch.patch_dbx()" in done.stderr
         assert ready.snapshot() == before

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -198,13 +197,13 @@ def run_status(python: str, arguments: Arguments) -> installer.Status:
         slot = f" (slot {found.slot})" if found.slot else ""
         print(f"dbx-patch {version} is live in {found.python}, from {found.file}{slot}.")
     elif found.file is None:
-        print(f"dbx-patch is not installed for {found.python}. To install it: {install_command(found.python)}")
+        print(f"dbx-patch is not installed for {found.python}. To install it: {installer.name_command(found.python)}")
     elif found.disabled:
         print(f"dbx-patch {version} is installed in {found.file}, and turned off by DBX_PATCH_DISABLE.")
     else:
         cause = f"{found.shadowed_by} stands before it" if found.shadowed_by else "it is missing or broken"
         print(f"dbx-patch {version} is installed in {found.file}, but not live: {cause}.")
-        print(f"To mend that: {install_command(found.python)}")
+        print(f"To mend that: {installer.name_command(found.python)}")
     for layer in found.layers:
         print(f"{layer['path']}{'' if layer['opened_by_site'] else '  (its .pth files are not read by Python)'}")
         for editable in layer["editables"]:
@@ -213,12 +212,6 @@ def run_status(python: str, arguments: Arguments) -> installer.Status:
     for hook, state in found.hooks.items():
         print(f"  {hook}{f': {state}' if state else ''}")
     return found
-
-
-def install_command(python: str) -> str:
-    """Write the command that installs for an interpreter, whether or not it has this package itself."""
-    command = [sys.executable, "-m", "dbx_patch.install"]
-    return shlex.join(command if python == sys.executable else [*command, "--python", python])
 
 
 def show_json(result: object) -> None:
