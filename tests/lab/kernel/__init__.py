@@ -1,0 +1,149 @@
+"""A notebook's kernel: the real ipykernel, started as Databricks starts it, and spoken to as a notebook does."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from tests.lab.hooks import STAND_INS, TOP_LEVEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_client.blocking.client import BlockingKernelClient
+    from typing_extensions import Self
+
+    from tests.lab.node import Node, Notebook
+
+LAUNCHER = Path(__file__).with_name("db_ipykernel_launcher.py")
+PATIENCE = 120
+"""Seconds that a cell or a start may take."""
+NAME = "databricks"
+"""The kernel's, among those that Jupyter knows."""
+
+
+@dataclass
+class Output:
+    """What a person sees below a cell."""
+
+    text: str = ""
+    error: str = ""
+    """The last line of a traceback, such as `ModuleNotFoundError: No module named 'testx'`."""
+    html: list[str] = field(default_factory=list)
+    died: bool = False
+    """Whether the kernel went away while it ran the cell."""
+
+
+class Kernel:
+    """A running kernel of a notebook."""
+
+    def __init__(self, notebook: Notebook, environ: Mapping[str, str] | None = None) -> None:
+        node = notebook.node
+        launcher = provide_kernel(node)
+        specs = node.root / "kernels" / notebook.environment.name
+        folder = specs / NAME
+        folder.mkdir(parents=True, exist_ok=True)
+        argv = [str(notebook.python), str(launcher), "-f", "{connection_file}"]
+        folder.joinpath("kernel.json").write_text(
+            json.dumps({"argv": argv, "display_name": NAME, "language": "python"})
+        )
+        self.environ = node.environ() | notebook.environ | {"WSFS_TEST_DIR": str(node.root)} | dict(environ or {})
+        self.environ |= {"IPYTHONDIR": str(node.root / "ipython"), "VIRTUAL_ENV": str(notebook.environment)}
+        manager = KernelSpecManager(kernel_dirs=[str(specs)], ensure_native_kernel=False)
+        self.manager = KernelManager(kernel_name=NAME, kernel_spec_manager=manager)
+        self.manager.connection_file = str(specs / "connection.json")
+        self.log = specs / "stderr"
+        self.notebook = notebook
+
+    def __enter__(self) -> Self:
+        self._stderr = self.log.open("w")
+        self.manager.start_kernel(env=self.environ, cwd=str(self.notebook.node.root), stderr=self._stderr)
+        self.client = self._connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+        self._stderr.close()
+
+    def run(self, cell: str) -> Output:
+        """Execute a cell, and tell what a person sees. A kernel that goes away is started again, as on Databricks."""
+        output = Output()
+        asked = self.client.execute(cell)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                message = self.client.get_iopub_msg(timeout=0.5)
+            except queue.Empty:
+                if not self.manager.is_alive():
+                    output.died = True
+                    self.restart()
+                    return output
+                continue
+            if message["parent_header"].get("msg_id") != asked:
+                continue
+            content = message["content"]
+            kind = message["msg_type"]
+            if kind == "stream":
+                output.text += content["text"]
+            elif kind in {"execute_result", "display_data"}:
+                output.text += content["data"].get("text/plain", "") + "\n"
+                output.html += [content["data"]["text/html"]] if "text/html" in content["data"] else []
+            elif kind == "error":
+                output.error = f"{content['ename']}: {content['evalue']}"
+            elif kind == "status" and content["execution_state"] == "idle":
+                return output
+        msg = f"a cell took longer than {PATIENCE} seconds: {cell}"
+        raise TimeoutError(msg)
+
+    def restart(self) -> None:
+        """Start the kernel again: a new interpreter in the same environment."""
+        self.client.stop_channels()
+        self.manager.restart_kernel(now=True)
+        self.client = self._connect()
+
+    def _connect(self) -> BlockingKernelClient:
+        client = self.manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=PATIENCE)
+        except RuntimeError as error:
+            raise AssertionError(self.log.read_text()) from error
+        return client
+
+
+def provide_kernel(node: Node) -> Path:
+    """Lay what a kernel imports of Databricks' on a node, in the folder of its PYTHONPATH; return the launcher."""
+    shell = node.root / "databricks/python_shell"
+    launcher = shell / "scripts" / LAUNCHER.name
+    if not launcher.exists():
+        shutil.copytree(
+            STAND_INS, shell / "dbruntime", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
+        for name in TOP_LEVEL:
+            shutil.move(shell / f"dbruntime/{name}.py", shell)
+        launcher.parent.mkdir()
+        shutil.copy(LAUNCHER, launcher)
+    return launcher
+
+
+def provide_real_hook(node: Node, real_hook: Path) -> None:
+    """Have a node's kernels use Databricks' own hook, out of a published wheel."""
+    provide_kernel(node)
+    shell = node.root / "databricks/python_shell"
+    shutil.copy(real_hook / "wsfs_import_hook.py", shell / "dbruntime/wsfs_import_hook.py")
+
+
+def install_ipykernel(node: Node, wheels: Path) -> None:
+    """Install ipykernel into the runtime's layer, where Databricks has it."""
+    node.pip("install", "--quiet", f"--find-links={wheels}", "ipykernel")
