@@ -81,12 +81,12 @@ class Status:
     layers: list[dict[str, Any]]
 
 
-def install(python: str, *, force: bool = False, dry_run: bool = False) -> Installation:
+def install(python: str, *, force: bool = False, alone: bool = False, dry_run: bool = False) -> Installation:
     """Install the shim for an interpreter, and prove that it runs there and in a notebook environment made from it.
 
-    A newer shim is kept, and one that was edited by hand is not overwritten, but with `force`. With `dry_run` nothing
-    is changed, and nothing proved. Raises InstallerError if it can't be done, or is not seen; then everything is as it
-    was.
+    A newer shim is kept, and one that was edited by hand is not overwritten, but with `force`. With `alone` only the
+    slot is tried that is good for this environment alone. With `dry_run` nothing is changed, and nothing proved. Raises
+    InstallerError if it can't be done, or is not seen; then everything is as it was.
     """
     with work_on(python) as answer:
         shim = answer.purelib / SHIM_FILE
@@ -98,6 +98,8 @@ def install(python: str, *, force: bool = False, dry_run: bool = False) -> Insta
             refuse_edited(shim)
         places, reasons = choose_places(answer)
         for place in places:
+            if alone and place.slot is not Slot.PTH:
+                continue
             try:
                 done = put(answer, place, reasons, dry_run=dry_run)
             except (NotAliveError, PermissionError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ RELEASES = {"13.3": [10], "14.3": [10], "15.4": [11], "16.4": [12], "17.3": [12]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "releases(...): the only releases of Databricks that a test is for")
+    config.addinivalue_line("markers", "real(what): a test that runs the real thing, and is counted at the end")
     config.addinivalue_line("markers", "pythons(...): the Pythons that are enough for a test")
 
 
@@ -42,6 +44,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("interpreter", "release"), pairs, scope="session")
     elif "interpreter" in metafunc.fixturenames:
         metafunc.parametrize("interpreter", interpreters, ids=[found.name for found in interpreters], scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kinds = {mark.args[0] for mark in item.iter_markers("real")}
+        if "wheel" in getattr(item, "fixturenames", ()):
+            kinds.add("Databricks' published code")
+        item.user_properties += [("real", kind) for kind in sorted(kinds)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many scenarios ran against the real thing, and name those that could not."""
+    counts = Counter(
+        kind
+        for report in terminalreporter.getreports("passed")
+        for name, kind in report.user_properties
+        if report.when == "call" and name == "real"
+    )
+    for kind, count in sorted(counts.items()):
+        terminalreporter.write_line(f"scenarios that ran against real {kind}: {count}")
+    for report in terminalreporter.getreports("skipped"):
+        if isinstance(report.longrepr, tuple) and any(name == "real" for name, _ in report.user_properties):
+            terminalreporter.write_line(f"could not run: {report.nodeid}: {report.longrepr[2]}")
 
 
 @pytest.fixture(scope="session", params=[True, False], ids=["foreign-sitecustomize", "no-sitecustomize"])

@@ -4,6 +4,7 @@ from dbx_patch.sitecustomize_template.sitecustomize import VERSION as __version_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dbx_patch._here import patch_and_install
     from dbx_patch._inventory import (
         EditableInstall,
         Shadow,
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "check_patch_status",
     "editable_installs",
+    "patch_and_install",
     "patch_dbx",
     "remove_all_patches",
     "verify_editable_installs",
@@ -39,9 +41,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from dbx_patch import _inventory, _patches  # noqa: PLC0415  # see above
+    from dbx_patch import _here, _inventory, _patches  # noqa: PLC0415  # see above
 
-    return getattr(_patches if hasattr(_patches, name) else _inventory, name)
+    return next(getattr(module, name) for module in (_patches, _inventory, _here) if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

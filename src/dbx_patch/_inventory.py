@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email import message_from_string
 from importlib import metadata
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
@@ -36,7 +36,7 @@ Style = Literal["path", "finder", "link tree"]
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What an import finds instead of an editable install."""
+    """A copy of what an editable install offers: the one that an import finds instead, or one that it hides."""
 
     path: str
     """The file of the module, or the folder of the package."""
@@ -65,8 +65,10 @@ class EditableInstall:
     """Whether every one of these names is imported from it now, in this process."""
     shadowed_by: Shadow | None
     """What is imported instead of the first name that is not."""
+    hides: tuple[Shadow, ...]
+    """The copies in lower layers that it stands in front of."""
     warnings: tuple[str, ...]
-    """What works here and may not elsewhere."""
+    """What can't be read of it, and what works here and may not elsewhere."""
 
     def __str__(self) -> str:
         state = "importable" if self.importable else "not importable"
@@ -76,6 +78,7 @@ class EditableInstall:
         lines += [
             f"  {what}: {value}" for what, value in (("project", self.project), ("installed by", self.pth)) if value
         ]
+        lines += [f"  stands in front of: {copy.path}" for copy in self.hides]
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
 
@@ -148,7 +151,8 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
         names=names,
         importable=bool(names) and not elsewhere,
         shadowed_by=Shadow(shadow, find_layer(shadow)) if shadow else None,
-        warnings=tuple(find_warnings(style, project, names)),
+        hides=() if elsewhere else tuple(find_copies(layer, names)),
+        warnings=(*find_unreadable(roots), *find_warnings(style, project, names)),
     )
 
 
@@ -291,6 +295,26 @@ def is_inside(location: str, folders: list[str]) -> bool:
 def find_layer(location: str) -> str | None:
     """Find the layer that a file lies in."""
     return next((layer for layer in sitecustomize.find_layers() if Path(location).is_relative_to(layer)), None)
+
+
+def find_copies(layer: str, names: tuple[str, ...]) -> Iterator[Shadow]:
+    """List what lower layers offer under some names."""
+    layers = sitecustomize.find_layers()
+    for below in layers[layers.index(layer) + 1 :]:
+        for name in names:
+            spec = PathFinder.find_spec(name, [below])
+            if spec is not None:
+                folders = list(spec.submodule_search_locations or [])
+                yield Shadow(folders[0] if folders else str(spec.origin), below)
+
+
+def find_unreadable(roots: list[str]) -> Iterator[str]:
+    """Tell which roots can't be read, and why: a workspace mount may answer with an error of its own."""
+    for root in roots:
+        try:
+            list(Path(root).iterdir())
+        except OSError as error:
+            yield f"{root} can't be read: {error.strerror}"
 
 
 def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[str]:

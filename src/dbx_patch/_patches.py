@@ -36,6 +36,10 @@ HARMLESS = {
 """Module of each hook that should not block, and the method, or the class, that an import comes by."""
 
 
+printed: set[str] = set()
+"""The lines of the journal that have been printed."""
+
+
 @dataclass(frozen=True, slots=True)
 class HookStatus:
     """How one of Databricks' import hooks stands in this process."""
@@ -64,11 +68,12 @@ class PatchStatus:
         return "\n".join([head, *(f"  {hook.hook}: {describe(hook.state, hook.reason)}" for hook in self.hooks)])
 
 
-def patch_dbx() -> PatchStatus:
+def patch_dbx(*, verbose: bool = False) -> PatchStatus:
     """Do for this process what the start-up file does for every new one, and return how it stands then.
 
     Editable installs are honored, hooks that have been imported are patched at once, and the others when they are. To
-    call it again honors what has been installed since. DBX_PATCH_DISABLE=1 in the environment turns it off.
+    call it again honors what has been installed since. `verbose` prints what was decided since it was last printed.
+    DBX_PATCH_DISABLE=1 in the environment turns it off.
     """
     shim = find_shim()
     if shim is None:
@@ -79,7 +84,17 @@ def patch_dbx() -> PatchStatus:
         exec(code, vars(shim))  # type: ignore[arg-type]  # noqa: S102  # a source file has code; it starts itself
     else:
         shim.start()
+    if verbose:
+        print_news(shim)
     return check_patch_status()
+
+
+def print_news(shim: Any) -> None:
+    """Print the lines of the journal that have not been printed yet."""
+    state = f"live, from {shim.__file__}" if shim.started else "turned off by DBX_PATCH_DISABLE"
+    news = [line for line in shim.journal if line not in printed]
+    printed.update(news)
+    print("\n  ".join([f"dbx-patch {shim.VERSION} is {state}", *(news or ["nothing new"])]))
 
 
 def remove_all_patches() -> PatchStatus:

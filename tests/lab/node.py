@@ -128,6 +128,12 @@ class Node:
             raise AssertionError(msg)
         return done
 
+    def open_to_all(self) -> None:
+        """Let every user come to the node: pytest makes its folder for its own user alone."""
+        for folder in (self.root, *self.root.parents):
+            if "pytest-" in str(folder):
+                folder.chmod(0o755)
+
     def environ(self) -> dict[str, str]:
         """The environment of a node's processes: the machine's, without what changes how Python starts."""
         kept = {

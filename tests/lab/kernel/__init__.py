@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import shutil
 import time
@@ -15,9 +14,10 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from tests.lab.hooks import STAND_INS, TOP_LEVEL
+from tests.lab.wheels import pip
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jupyter_client.blocking.client import BlockingKernelClient
     from typing_extensions import Self
@@ -46,13 +46,16 @@ class Output:
 class Kernel:
     """A running kernel of a notebook."""
 
-    def __init__(self, notebook: Notebook, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, notebook: Notebook, environ: Mapping[str, str] | None = None, *, before: Sequence[str] = ()
+    ) -> None:
+        """`before` is a command that runs the interpreter: `strace` with a fault, or one that becomes another user."""
         node = notebook.node
         launcher = provide_kernel(node)
         specs = node.root / "kernels" / notebook.environment.name
         folder = specs / NAME
         folder.mkdir(parents=True, exist_ok=True)
-        argv = [str(notebook.python), str(launcher), "-f", "{connection_file}"]
+        argv = [*before, str(notebook.python), str(launcher), "-f", "{connection_file}"]
         folder.joinpath("kernel.json").write_text(
             json.dumps({"argv": argv, "display_name": NAME, "language": "python"})
         )
@@ -144,6 +147,15 @@ def provide_real_hook(node: Node, real_hook: Path) -> None:
     shutil.copy(real_hook / "wsfs_import_hook.py", shell / "dbruntime/wsfs_import_hook.py")
 
 
-def install_ipykernel(node: Node, wheels: Path) -> None:
-    """Install ipykernel into the runtime's layer, where Databricks has it."""
-    node.pip("install", "--quiet", f"--find-links={wheels}", "ipykernel")
+def install_ipykernel(node: Node, folder: Path) -> None:
+    """Install ipykernel into the runtime's layer, where Databricks has it, and what notebooks use; fetch it first."""
+    wanted = ("ipykernel", "cloudpickle", "pytest", "uv")
+    fetch = ("download", "--quiet", "--only-binary=:all:", "--dest", folder)
+    pip(*fetch, f"--python-version=3.{node.interpreter.minor}", *wanted)
+    node.pip("install", "--quiet", f"--find-links={folder}", *wanted)
+
+
+def as_user(uid: int) -> list[str]:
+    """Write what has a kernel run as another user: it may read the file that tells it where to listen."""
+    become = 'for last; do :; done; chown "$0" "$last"; exec setpriv --reuid="$0" --regid="$0" --clear-groups "$@"'
+    return ["sh", "-c", become, str(uid)]

@@ -61,7 +61,7 @@ def main():
     hook = PythonPathHook()
     if os.environ.get("LAB_NOTEBOOK_FOLDER"):
         hook.change_folder(os.environ["LAB_NOTEBOOK_FOLDER"])
-    kernel.shell.events.register("pre_run_cell", lambda info: hook._handle_sys_path_maybe_updated())
+    kernel.shell.events.register("pre_run_cell", lambda _: hook._handle_sys_path_maybe_updated())
     kernel.shell.push({"dbutils": DBUtils(), "change_notebook_folder": hook.change_folder})
     kernel.start()
 
