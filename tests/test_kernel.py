@@ -271,15 +271,17 @@ class TestWith:
         needs_root()
         full = tmp_path / "full"
         full.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", full], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=2", "none", full], check=True)
         try:
             (full / "filler").write_bytes(bytes(shutil.disk_usage(full).free))
             patched.install_editable(patched.copy_project("testx"))
             with Kernel(patched.make_notebook(), {"TMPDIR": str(full)}) as kernel:
                 assert kernel.run(CALL).text.startswith("function1 of ")
+                kernel.run(f"import tempfile; tempfile.tempdir = {str(full)!r}")
                 told = kernel.run("import dbx_patch; print(dbx_patch.check_patch_status())")
                 assert told.error == ""
-                assert "is live" in told.text
+                assert " is live, from " in told.text
+                assert "for want of a temporary folder: [Errno 28] No space left on device" in told.text
         finally:
             subprocess.run(["umount", full], check=True)
 

@@ -145,7 +145,13 @@ def check_harmless(shim: Any) -> Iterator[HookStatus]:
     """Import a module through the hooks that should do no harm, and tell which it came by and whether it was right."""
     found = {module: find_module(module) for module in HARMLESS}
     codes = {module: set(find_codes(found[module], HARMLESS[module])) for module in HARMLESS}
-    came_by, problem = import_probe(shim) if any(codes.values()) else (set(), "")
+    came_by: set[CodeType] = set()
+    problem = ""
+    try:
+        if any(codes.values()):
+            came_by, problem = import_probe(shim)
+    except OSError as error:
+        problem = f"not tried, for want of a temporary folder: {error}"
     for module, name in HARMLESS.items():
         state: State
         reason = ""
@@ -193,7 +199,10 @@ def find_codes(module: ModuleType | None, name: str) -> Iterator[CodeType]:
 
 
 def import_probe(shim: Any) -> tuple[set[CodeType], str]:
-    """Import an empty module as an editable install's; return the code that ran for it, and what was wrong."""
+    """Import an empty module as an editable install's; return the code that ran for it, and what was wrong.
+
+    Raises OSError if there is no place for one.
+    """
     came_by: set[CodeType] = set()
 
     def note(frame: FrameType, _event: str, _arg: object) -> None:
