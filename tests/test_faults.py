@@ -6,7 +6,6 @@ kernel answer so, or kill the process there.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from dbx_patch.installer._render import fill
 
-from tests.lab.missing import missing
+from tests.lab.disks import disk_in_memory, immutable
 from tests.lab.node import Node
 from tests.lab.trace import require
 
@@ -56,22 +55,10 @@ def small_node(
 ) -> Iterator[Node]:
     """A node on a disk of its own, in memory."""
     root = tmp_path.resolve() / "node"
-    with mounted(root, "-t", "tmpfs", "-o", "size=400m", "none"):
+    with disk_in_memory(root, "size=400m"):
         node = Node(root, interpreter, wheelhouse, sitecustomize=sitecustomize).build()
         node.install_dbx_patch()
         yield node
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, *how: str | Path) -> Iterator[None]:
-    """Mount something on a folder for a while."""
-    folder.mkdir(exist_ok=True)
-    if os.geteuid() != 0 or subprocess.run(["mount", *how, folder], check=False).returncode:
-        missing("the right to mount a disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def prepare(node: Node, command: str) -> None:
@@ -170,17 +157,6 @@ def test_read_only_disk(small_node: Node, command: str) -> None:
     assert "Read-only file system" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert small_node.snapshot() == before
-
-
-@contextlib.contextmanager
-def immutable(path: Path) -> Iterator[None]:
-    """Make a file or folder immutable for a while."""
-    if os.geteuid() != 0 or subprocess.run([require("chattr"), "+i", path], check=False).returncode:
-        missing("a disk with immutable files")
-    try:
-        yield
-    finally:
-        subprocess.run(["chattr", "-i", path], check=True)
 
 
 def test_immutable_sitecustomize_is_gone_around(ready: Node) -> None:

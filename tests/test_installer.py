@@ -15,7 +15,7 @@ import pytest
 from dbx_patch.installer._render import fill
 from dbx_patch.sitecustomize_template import sitecustomize
 
-from tests.lab.missing import missing
+from tests.lab.missing import need_root
 from tests.lab.node import OFF
 from tests.lab.trace import require
 
@@ -624,8 +624,7 @@ class TestCommandLine:
         assert "turned off by DBX_PATCH_DISABLE" in off.stdout
 
     def test_who_may_not_write_there_is_told_so_and_changes_nothing(self, ready: Node) -> None:
-        if os.geteuid() != 0:
-            missing("root, who alone can become another user")
+        need_root("become another user")
         ready.open_to_all()
         before = ready.snapshot()
         run = f"os.execv('{ready.python}', ['{ready.python}', '-m', 'dbx_patch.install'])"

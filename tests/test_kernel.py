@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.disks import disk_in_memory
 from tests.lab.kernel import Kernel, as_user, install_ipykernel, provide_real_hook
-from tests.lab.missing import missing
+from tests.lab.missing import need_root
 from tests.lab.node import Node
 from tests.lab.trace import require
 
@@ -152,7 +151,7 @@ class TestWithout:
             assert kernel.run(CALL).text.startswith("function1 of ")
 
     def test_user_who_may_write_nothing_can_patch_the_kernel_and_is_told_why_not_more(self, plain: Node) -> None:
-        needs_root()
+        need_root("become another user")
         plain.open_to_all()
         plain.install_editable(plain.copy_project("testx"))
         with Kernel(plain.make_notebook(), before=as_user(NOBODY)) as kernel:
@@ -252,7 +251,7 @@ class TestWith:
                 assert kernel.run(CALL).text.startswith(f"function1 of {project}/src")
 
     def test_serves_a_user_who_may_write_nothing(self, patched: Node) -> None:
-        needs_root()
+        need_root("become another user")
         patched.open_to_all()
         patched.install_editable(patched.copy_project("testx"))
         with Kernel(patched.make_notebook(), before=as_user(NOBODY)) as kernel:
@@ -268,13 +267,10 @@ class TestWith:
             assert kernel.run(CALL).text.startswith("function1 of ")
 
     def test_full_disk_for_temporary_files(self, patched: Node, tmp_path: Path) -> None:
-        needs_root()
+        patched.install_editable(patched.copy_project("testx"))
         full = tmp_path / "full"
-        full.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=2", "none", full], check=True)
-        try:
+        with disk_in_memory(full, "size=64k,nr_inodes=2"):
             (full / "filler").write_bytes(bytes(shutil.disk_usage(full).free))
-            patched.install_editable(patched.copy_project("testx"))
             with Kernel(patched.make_notebook(), {"TMPDIR": str(full)}) as kernel:
                 assert kernel.run(CALL).text.startswith("function1 of ")
                 kernel.run(f"import tempfile; tempfile.tempdir = {str(full)!r}")
@@ -282,8 +278,6 @@ class TestWith:
                 assert told.error == ""
                 assert " is live, from " in told.text
                 assert "for want of a temporary folder: [Errno 28] No space left on device" in told.text
-        finally:
-            subprocess.run(["umount", full], check=True)
 
     def test_workspace_folder_that_answers_with_errors(self, patched: Node) -> None:
         patched.install_editable(patched.copy_project("testx"))
@@ -296,9 +290,3 @@ class TestWith:
             told = kernel.run("import dbx_patch; print(dbx_patch.verify_editable_installs())")
             assert told.error == ""
             assert f"{root} can't be read: Input/output error" in told.text
-
-
-def needs_root() -> None:
-    """Skip a test that only root can do."""
-    if os.geteuid() != 0:
-        missing("root, who alone can become another user")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from dbx_patch.installer._trust import find_exposed
 
+from tests.lab.missing import need_root
 from tests.lab.trace import require
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 SOMEBODY = 1234
 """Another user's id."""
-pytestmark = [
-    pytest.mark.pythons("3.12"),
-    pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="only root can give a file away"),
-]
+pytestmark = pytest.mark.pythons("3.12")
 one_node = pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
+
+
+@pytest.fixture(autouse=True)
+def _root() -> None:
+    need_root("give a file away")
 
 
 def give_away(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.missing import missing
+from tests.lab.missing import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,8 +187,7 @@ def make_environment(node: Node, environment: Path, how: list[str]) -> None:
 
 def test_nobody_is_made_to_run_what_another_user_may_write(node: Node) -> None:
     """A `sitecustomize` of root's must not load a file from an environment that is another's."""
-    if os.geteuid() != 0:
-        missing("root, who alone can give a folder away")
+    need_root("give a folder away")
     (node.root / "usr/lib" / node.version / "sitecustomize.py").write_text("theirs = 1\n")
     node.install_dbx_patch()
     environment = node.root / "environment"
@@ -202,8 +201,7 @@ def test_nobody_is_made_to_run_what_another_user_may_write(node: Node) -> None:
 
 
 def test_where_nothing_can_be_written_every_reason_is_given(node: Node) -> None:
-    if os.geteuid() != 0:
-        missing("root, who alone can become another user")
+    need_root("become another user")
     hard_link(node.root / "usr/lib" / node.version)
     node.install_dbx_patch()
     node.open_to_all()

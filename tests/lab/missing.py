@@ -13,3 +13,9 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"CI has to have {what}")
     pytest.skip(f"this machine lacks {what}")
+
+
+def need_root(what: str) -> None:
+    """Go on only as root."""
+    if os.geteuid() != 0:
+        missing(f"root, who alone can {what}")

@@ -1,0 +1,39 @@
+"""Disks that are small, and files that nobody may change: made by the kernel, for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.lab.missing import missing
+from tests.lab.trace import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def disk_in_memory(folder: Path, options: str) -> Iterator[None]:
+    """Mount a disk in memory on a folder for a while, with options such as `size=64k`."""
+    folder.mkdir(exist_ok=True)
+    mount: list[str | Path] = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        missing("the right to mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def immutable(path: Path) -> Iterator[None]:
+    """Make a file or folder immutable for a while."""
+    if os.geteuid() != 0 or subprocess.run([require("chattr"), "+i", path], check=False).returncode:
+        missing("a disk with immutable files")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
