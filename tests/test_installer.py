@@ -187,6 +187,18 @@ def test_newer_version_is_kept_but_by_force(ready: Node) -> None:
     assert contents(ready.snapshot()) == contents(old)
 
 
+@pytest.mark.parametrize("version", ["0.0.1", "99.0", "not a version"])
+def test_uninstalls_what_any_version_has_installed(ready: Node, version: str) -> None:
+    before = ready.snapshot()
+    ready.dbx_patch("dbx_patch.install")
+    set_version(shim_files(ready), version)
+    (ready.root / ".local/state/dbx-patch/receipts.json").unlink()
+
+    assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+
+    assert ready.snapshot() == before
+
+
 def contents(snapshot: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
     """Leave the times out of a snapshot, and byte code, which holds one."""
     return {name: facts[:4] for name, facts in snapshot.items() if not name.endswith(".pyc")}
