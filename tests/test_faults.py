@@ -35,6 +35,7 @@ PAGE = 4096
 pytestmark = [
     pytest.mark.pythons("3.12"),  # the installer's calls are the same on every Python, and there are many
     pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""]),
+    pytest.mark.real("disks and kernels that fail"),
 ]
 each_command = pytest.mark.parametrize("command", ["install", "upgrade", "uninstall"])
 

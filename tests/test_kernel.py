@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.lab.interpreters import Interpreter
 
-pytestmark = [pytest.mark.pythons("3.12"), pytest.mark.releases("16.4"), pytest.mark.real("kernels")]
+pytestmark = [pytest.mark.pythons("3.12"), pytest.mark.releases("16.4"), pytest.mark.real("notebook kernels")]
 
 DEAD = "ModuleNotFoundError: No module named 'testx'"
 CALL = "from testx import function1; print(function1())"

@@ -175,7 +175,8 @@ class TestFiles:
         foreign = node.root / "etc" / node.version / "sitecustomize.py"
         foreign.chmod(0o4640)
         give_away(foreign)
-        subprocess.run([require("setfacl"), "-m", "u:4321:rw", foreign], check=True)
+        if subprocess.run([require("setfacl"), "-m", "u:4321:rw", foreign], check=False).returncode:
+            pytest.skip("this machine's disk has no lists of access")
         os.setxattr(foreign, "user.note", b"kept")
 
         for command in ("install", "uninstall"):
