@@ -118,9 +118,14 @@ def test_every_user_may_read_what_only_its_owner_may_write(ready: Node, umask: i
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o755
 
 
-def test_byte_code_is_cached_and_used(ready: Node) -> None:
+@pytest.mark.parametrize("damage", [False, True])
+def test_byte_code_is_cached_and_used(ready: Node, damage: bool) -> None:  # noqa: FBT001
     """Else every start of a user who may not write there would compile the files."""
     ready.dbx_patch("dbx_patch.install")
+    if damage:
+        for byte_code in ready.layer(ready.runtime).glob("__pycache__/dbx_patch_sitecustomize*.pyc"):
+            byte_code.write_bytes(b"of another time")
+        ready.dbx_patch("dbx_patch.install")
 
     done = ready.run([ready.python, "-v", "-c", "import dbx_patch_sitecustomize as shim; shim.load('hooks')"])
 
