@@ -338,6 +338,20 @@ def test_all_is_every_interpreter_that_the_environment_or_a_receipt_names(ready:
     assert ready.snapshot() == before
 
 
+def test_interpreter_without_a_layer_is_left_out_and_refused(ready: Node) -> None:
+    before = ready.snapshot()
+    named = {"PYSPARK_PYTHON": str(ready.base)}
+
+    everywhere = ready.run([ready.python, "-m", "dbx_patch.install", "--all", "--dry-run"], named, check=False)
+    there = ready.dbx_patch("dbx_patch.install", "--python", str(ready.base))
+
+    layer = ready.root / "usr/lib" / ready.version / "site-packages"
+    assert f"left out: {ready.base}: it has no site-packages, {layer} is not there\n" in everywhere.stderr
+    assert (there.returncode, there.stdout) == (1, "")
+    assert f"{layer} is not there. Nothing was changed." in there.stderr
+    assert ready.snapshot() == before
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"format": 2}', '{"format": 1, "installations": {"x": 1, "y": {}}}'])
 def test_receipts_that_are_no_good_do_no_harm(ready: Node, content: str) -> None:
     before = ready.snapshot()
