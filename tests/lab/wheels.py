@@ -66,6 +66,9 @@ def fetch_py4j(folder: Path) -> Path:
 def pip(*arguments: str | Path) -> None:
     """Run the tests' own pip. Raises FetchError with what it said if it fails."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(str(error)) from error
     if done.returncode:
         raise FetchError(done.stderr.strip() or done.stdout.strip())
