@@ -59,6 +59,8 @@ def test_install_is_told_with_all_that_there_is_to_know(notebook: Notebook) -> N
         "names": ["testx"],
         "importable": True,
         "shadowed_by": None,
+        "hides": [],
+        "unreadable": [],
         "warnings": [
             DRIVER_LOCAL.format(project),
         ],

@@ -289,4 +289,4 @@ class TestWith:
             assert kernel.run(CALL).error == DEAD
             told = kernel.run("import dbx_patch; print(dbx_patch.verify_editable_installs())")
             assert told.error == ""
-            assert f"{root} can't be read: Input/output error" in told.text
+            assert f"can't be read: {root}: Input/output error" in told.text

@@ -67,8 +67,10 @@ class EditableInstall:
     """What is imported instead of the first name that is not."""
     hides: tuple[Shadow, ...]
     """The copies in lower layers that it stands in front of."""
+    unreadable: tuple[str, ...]
+    """Each root that can't be read, and why."""
     warnings: tuple[str, ...]
-    """What can't be read of it, and what works here and may not elsewhere."""
+    """What works here and may not elsewhere."""
 
     def __str__(self) -> str:
         state = "importable" if self.importable else "not importable"
@@ -79,6 +81,7 @@ class EditableInstall:
             f"  {what}: {value}" for what, value in (("project", self.project), ("installed by", self.pth)) if value
         ]
         lines += [f"  stands in front of: {copy.path}" for copy in self.hides]
+        lines += [f"  can't be read: {root}" for root in self.unreadable]
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
 
@@ -152,7 +155,8 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
         importable=bool(names) and not elsewhere,
         shadowed_by=Shadow(shadow, find_layer(shadow)) if shadow else None,
         hides=() if elsewhere else tuple(find_copies(layer, names)),
-        warnings=(*find_unreadable(roots), *find_warnings(style, project, names)),
+        unreadable=tuple(find_unreadable(roots)),
+        warnings=tuple(find_warnings(style, project, names)),
     )
 
 
@@ -314,7 +318,7 @@ def find_unreadable(roots: list[str]) -> Iterator[str]:
         try:
             list(Path(root).iterdir())
         except OSError as error:
-            yield f"{root} can't be read: {error.strerror}"
+            yield f"{root}: {error.strerror}"
 
 
 def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[str]:
