@@ -171,7 +171,8 @@ def test_older_version_is_replaced(ready: Node) -> None:
 
     changed = result(ready.dbx_patch("dbx_patch.install", "--json"))["changed"]
 
-    assert {str(file) for file in shim_files(ready)} < set(changed)  # type: ignore[call-overload]
+    # Not their byte code, where all this takes less than a second: it is the same again.
+    assert {str(file) for file in shim_files(ready)} <= set(changed)  # type: ignore[call-overload]
     assert [file.read_bytes() for file in shim_files(ready)] == new
     assert ready.dbx_patch("dbx_patch", "status").returncode == 0
 
