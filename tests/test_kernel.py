@@ -25,6 +25,8 @@ DEAD = "ModuleNotFoundError: No module named 'testx'"
 CALL = "from testx import function1; print(function1())"
 PIP = "%pip --disable-pip-version-check install --quiet --no-index --no-deps --no-build-isolation"
 NOBODY = 65534
+MADE_BY_KERNELS = ("local_disk0/.ephemeral_nfs/envs", "kernels", "ipython", "databricks/python_shell")
+"""Folders that running a kernel makes on a node."""
 """The id of the user that owns nothing."""
 
 
@@ -118,7 +120,7 @@ class TestWithout:
 
     def test_patch_and_install_restarts_python_and_is_good_for_this_environment(self, plain: Node) -> None:
         plain.install_editable(plain.copy_project("testx"))
-        before = {name for name in plain.snapshot() if "envs" not in name and "kernels" not in name}
+        before = {name for name in plain.snapshot() if not name.startswith(MADE_BY_KERNELS)}
         with Kernel(plain.make_notebook()) as kernel:
             done = kernel.run("import dbx_patch; dbx_patch.patch_and_install()")
 
@@ -129,7 +131,7 @@ class TestWithout:
             assert (again.died, again.error) == (False, "")
             assert "is installed already" in again.text
             assert kernel.run("from dbx_patch.uninstall import main").error == ""
-        after = {name for name in plain.snapshot() if "envs" not in name and "kernels" not in name}
+        after = {name for name in plain.snapshot() if not name.startswith(MADE_BY_KERNELS)}
         assert after - before <= {
             ".local",
             ".local/state",

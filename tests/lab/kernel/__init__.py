@@ -84,11 +84,14 @@ class Kernel:
         output = Output()
         asked = self.client.execute(cell)
         deadline = time.monotonic() + PATIENCE
+        alive = True
         while time.monotonic() < deadline:
             try:
                 message = self.client.get_iopub_msg(timeout=0.5)
             except queue.Empty:
-                if not self.manager.is_alive():
+                # Its last messages may arrive between the moment nothing was there and the one when it was gone.
+                was_alive, alive = alive, self.manager.is_alive()
+                if not was_alive:
                     output.died = True
                     self.restart()
                     return output

@@ -17,6 +17,7 @@ from dbruntime.autoreload.discoverability.hook import AutoreloadDiscoverabilityH
 from dbruntime.pythonPathHook import PythonPathHook
 from dbruntime.wsfs_import_hook import WsfsImportHook
 from dbruntime.WsfsPathFinder import WsfsPathFinder
+from ipykernel.kernelapp import IPKernelApp
 
 PREFIX = os.environ["WSFS_TEST_DIR"]
 """The folder that `/Workspace` lies in, as the published hook calls it."""
@@ -38,7 +39,8 @@ class Library:
     """What `dbutils.library` is."""
 
     def restartPython(self):
-        """Have the kernel started again, as whoever manages it does when it is gone."""
+        """Have the kernel started again, as whoever manages it does when it is gone; what was printed is sent first."""
+        IPKernelApp.instance().close()
         os._exit(0)
 
 
@@ -50,8 +52,6 @@ class DBUtils:
 
 def main():
     """Put Databricks' hooks in place, and run the kernel."""
-    from ipykernel.kernelapp import IPKernelApp
-
     sys.path_hooks.insert(0, make_hook)
     sys.path_importer_cache.clear()
     sys.meta_path.insert(0, WsfsPathFinder())
