@@ -24,13 +24,18 @@ def fill_wheelhouse(folder: Path) -> Path:
     """Put dbx-patch's wheel and what a runtime's layer needs into a folder, for pip's `--find-links`."""
     # From a copy: setuptools builds in place, where it would meet what another build left, or makes at the moment.
     with tempfile.TemporaryDirectory() as copy:
-        for name in ("src", "installer", "sitecustomize_template"):
-            shutil.copytree(REPOSITORY / name, Path(copy, name))
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(REPOSITORY / name, copy)
-        pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, copy)
+        pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, copy_sources(Path(copy)))
     for wanted in (("setuptools", "wheel", "packaging", "platformdirs", "virtualenv"), LOWEST):
         pip("download", "--quiet", "--only-binary=:all:", "--dest", folder, *wanted)
+    return folder
+
+
+def copy_sources(folder: Path) -> Path:
+    """Copy what the wheel is built from."""
+    for name in ("src", "installer", "sitecustomize_template"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, folder)
     return folder
 
 
