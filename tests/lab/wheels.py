@@ -25,7 +25,7 @@ def fill_wheelhouse(folder: Path) -> Path:
     # From a copy: setuptools builds in place, where it would meet what another build left, or makes at the moment.
     with tempfile.TemporaryDirectory() as copy:
         pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, copy_sources(Path(copy)))
-    for wanted in (("setuptools", "wheel", "packaging", "platformdirs", "virtualenv"), LOWEST):
+    for wanted in (("setuptools", "setuptools-scm", "wheel", "packaging", "platformdirs", "virtualenv"), LOWEST):
         pip("download", "--quiet", "--only-binary=:all:", "--dest", folder, *wanted)
     return folder
 
@@ -37,6 +37,14 @@ def copy_sources(folder: Path) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, folder)
     return folder
+
+
+def list_sources() -> list[str]:
+    """List the files of the repository: git knows them, or, in an sdist, its list."""
+    if (REPOSITORY / ".git").exists():
+        command = ["git", "ls-files"]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    return (REPOSITORY / "dbx_patch.egg-info/SOURCES.txt").read_text().splitlines()
 
 
 def fetch_databricks_connect(release: str) -> Path:
