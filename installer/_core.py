@@ -18,6 +18,7 @@ from dbx_patch.installer._lock import lock
 from dbx_patch.installer._proof import prove
 from dbx_patch.installer._receipts import forget, record
 from dbx_patch.installer._render import is_ours, list_parts, read_stamp
+from dbx_patch.installer._shown import Shown
 from dbx_patch.installer._slots import SHIM_FILE, Place, Slot, choose_places, find_hosts, read, slot_of
 from dbx_patch.installer._steps import put_into, sweep, take_away
 from dbx_patch.installer._transaction import Transaction
@@ -26,7 +27,7 @@ from packaging.version import InvalidVersion, Version
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(Shown):
     """What `install` did."""
 
     python: str
@@ -47,9 +48,37 @@ class Installation:
     dry_run: bool = False
     """Whether nothing was done, and `changed` tells what would be."""
 
+    def __str__(self) -> str:
+        if self.kept:
+            newer = (
+                f"dbx-patch {self.version} is installed for {self.python}, which is newer than {sitecustomize.VERSION}"
+            )
+            return f"{newer}; it was kept.\nTo replace it, run the same with --force."
+        if self.dry_run:
+            head = (
+                f"This would install dbx-patch {self.version} for {self.python} (slot {self.slot}), and write or remove"
+            )
+            return "\n".join([f"{head}:", *indent(self.changed or ["nothing"])])
+        lines = [f"dbx-patch {self.version} is already installed for {self.python}; nothing was changed."]
+        if self.changed:
+            lines = [f"Installed dbx-patch {self.version} for {self.python}:", *indent(self.changed)]
+        lines += [f"A better place could not be had: {reason}." for reason in self.passed_over]
+        if self.slot == Slot.FOREIGN:
+            lines.append(f"{self.host} is somebody else's; it runs as before, and then loads {self.file}.")
+        alone = self.slot == Slot.PTH
+        where = (
+            "there, which is good for this environment alone,"
+            if alone
+            else "there, and in notebook environments made from it,"
+        )
+        lines.append(f"Seen alive {where} in {self.proof_ms} ms.")
+        if self.changed:
+            lines.append("Notebooks that are running now pick it up when they are restarted.")
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True, slots=True)
-class Uninstallation:
+class Uninstallation(Shown):
     """What `uninstall` did."""
 
     python: str
@@ -60,9 +89,20 @@ class Uninstallation:
     dry_run: bool = False
     """Whether nothing was done, and `changed` tells what would be."""
 
+    def __str__(self) -> str:
+        lines = [f"dbx-patch is not installed for {self.python}; there is nothing to do."]
+        if self.changed:
+            done = "This would uninstall" if self.dry_run else "Uninstalled"
+            then = ", and restore or remove:" if self.dry_run else "; restored or removed:"
+            lines = [f"{done} dbx-patch for {self.python}{then}", *indent(self.changed)]
+        if self.still_live:
+            then = "to uninstall that one, run this by its own environment's Python"
+            lines.append(f"{self.still_live} runs there as well; {then}.")
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Status(Shown):
     """How the shim stands in one interpreter, as this process's environment starts it."""
 
     python: str
@@ -79,6 +119,27 @@ class Status:
     hooks: dict[str, str]
     """The modules of the import hooks that the shim knows, each with its state if the shim is live."""
     layers: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        version = self.version or "of an unknown version"
+        if self.live:
+            slot = f" (slot {self.slot})" if self.slot else ""
+            lines = [f"dbx-patch {version} is live in {self.python}, from {self.file}{slot}."]
+        elif self.file is None:
+            lines = [f"dbx-patch is not installed for {self.python}. To install it: {name_command(self.python)}"]
+        elif self.disabled:
+            lines = [f"dbx-patch {version} is installed in {self.file}, and turned off by DBX_PATCH_DISABLE."]
+        else:
+            cause = f"{self.shadowed_by} stands before it" if self.shadowed_by else "it is missing or broken"
+            lines = [f"dbx-patch {version} is installed in {self.file}, but not live: {cause}."]
+            lines.append(f"To mend that: {name_command(self.python)}")
+        for layer in self.layers:
+            lines.append(
+                f"{layer['path']}{'' if layer['opened_by_site'] else '  (its .pth files are not read by Python)'}"
+            )
+            lines += [f"  {Path(editable['pth']).name}: {editable['line']}" for editable in layer["editables"]]
+        lines.append("Databricks' import hooks that it patches:")
+        return "\n".join([*lines, *(f"  {hook}{f': {state}' if state else ''}" for hook, state in self.hooks.items())])
 
 
 def install(python: str, *, force: bool = False, alone: bool = False, dry_run: bool = False) -> Installation:
@@ -249,3 +310,8 @@ def name_command(python: str) -> str:
     """Write the command that installs for an interpreter, whether or not it has this package itself."""
     command = [sys.executable, "-m", "dbx_patch.install"]
     return shlex.join(command if python == sys.executable else [*command, "--python", python])
+
+
+def indent(files: list[str]) -> list[str]:
+    """List files, one a line."""
+    return [f"  {file}" for file in files]

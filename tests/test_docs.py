@@ -47,6 +47,10 @@ RUN_ELSEWHERE = {
     f"{VENV} tests.lab": "tests/test_repository.py::test_demonstration_of_the_readme_shows_the_main_job",
     f"{VENV} pytest -n auto": "tests/test_repository.py::test_gate_runs_the_test_command_of_the_readme",
     "python -m pytest tests/test_cost.py -rP": "tests/test_cost.py::test_bare_start",
+    'import dbx_patch\n\ndbx_patch.doctor("testx")': (
+        "tests/test_doctor.py::test_importable_module_is_healthy_and_executors_are_thought_of"
+    ),
+    "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_tells_and_exits",
     "python -m tests.bench --rounds 25": "tests/test_docs.py::test_benchmark_measures_what_its_page_shows",
 }
 """Commands that another test runs, or that a test makes sure of being run."""
@@ -324,7 +328,8 @@ def test_wheel_has_the_name_that_pages_give_it() -> None:
 
 def subparsers() -> Mapping[str, argparse.ArgumentParser]:
     """The parser of each command."""
-    actions = [action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    parser, _ = make_parser("dbx-patch")
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
     return dict(actions[0].choices)
 
 
@@ -363,9 +368,9 @@ def test_every_command_and_call_is_in_the_reference_and_the_other_way_round() ->
     ((_, calls),) = rows("call")
 
     named = {re.split(r"[ .]", command)[-1] for command in commands}
-    assert named == {*subparsers(), *options(make_parser())}
+    assert named == {*subparsers(), *options(make_parser("dbx-patch")[0])}
     functions = {name for name in dbx_patch.__all__ if callable(getattr(dbx_patch, name)) and name.islower()}
-    assert {call.removeprefix("dbx_patch.").removesuffix("()") for call in calls} == functions
+    assert {call.removeprefix("dbx_patch.").partition("(")[0] for call in calls} == functions
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -25,9 +25,9 @@ DEAD = "ModuleNotFoundError: No module named 'testx'"
 CALL = "from testx import function1; print(function1())"
 PIP = "%pip --disable-pip-version-check install --quiet --no-index --no-deps --no-build-isolation"
 NOBODY = 65534
+"""The id of the user that owns nothing."""
 MADE_BY_KERNELS = ("local_disk0/.ephemeral_nfs/envs", "kernels", "ipython", "databricks/python_shell")
 """Folders that running a kernel makes on a node."""
-"""The id of the user that owns nothing."""
 
 
 def build(folder: Path, interpreter: Interpreter, wheelhouse: Path, real_hook: Path) -> Node:
@@ -105,6 +105,16 @@ class TestWithout:
             assert "dbruntime.wsfs_import_hook: patched" in said.text
             again = kernel.run("patch_dbx(verbose=True); None")
             assert again.text.splitlines()[1:] == ["  nothing new"]
+            assert kernel.run(CALL).text.startswith("function1 of ")
+
+    def test_doctor_draws_what_is_wrong_and_gives_the_cell_that_mends_it(self, plain: Node) -> None:
+        plain.install_editable(plain.copy_project("testx"))
+        with Kernel(plain.make_notebook()) as kernel:
+            drawn = kernel.run("import dbx_patch; found = dbx_patch.doctor('testx'); found")
+
+            assert "the start-up shim is not installed here" in drawn.html[0]
+            cell = kernel.run("print(found.diagnoses[0].command)").text
+            assert kernel.run(cell).error == ""
             assert kernel.run(CALL).text.startswith("function1 of ")
 
     def test_remove_all_patches_undoes_it(self, plain: Node) -> None:
@@ -251,6 +261,17 @@ class TestWith:
                 kernel.run(f"{PIP} -e {project}")
             for kernel, project in zip((first, second), projects, strict=True):
                 assert kernel.run(CALL).text.startswith(f"function1 of {project}/src")
+
+    def test_doctor_gives_cells_for_shell_and_pip_that_restart_python(self, patched: Node) -> None:
+        patched.install_editable(patched.copy_project("testx"))
+        pth = patched.layer(patched.runtime) / "__editable__.testx-0.1.0.pth"
+        pth.chmod(0o666)
+        with Kernel(patched.make_notebook()) as kernel:
+            ask = "import dbx_patch; found = dbx_patch.doctor('testx').diagnoses[0]; print(found.command)"
+            assert kernel.run(ask).text == f"!chmod o-w {pth}\ndbutils.library.restartPython()\n"
+            assert kernel.run(f"!chmod o-w '{pth}'\ndbutils.library.restartPython()").died
+            assert kernel.run(CALL).text.startswith("function1 of ")
+            assert kernel.run(ask.replace("'testx'", "'testz'")).text == "%pip install -e <the folder of its project>\n"
 
     def test_serves_a_user_who_may_write_nothing(self, patched: Node) -> None:
         need_root("become another user")

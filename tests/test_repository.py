@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import ast
+import json
 import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from tests.lab.wheels import REPOSITORY
+from dbx_patch._report import Cause
+from tests.lab.wheels import REPOSITORY, list_sources
 
 TEMPLATES = sorted(REPOSITORY.glob("sitecustomize_template/sitecustomize*.py"))
+IN_AN_SDIST = {"dbx_patch.egg-info", "setup.cfg"}
+"""What setuptools puts there as well."""
 FOR_AN_ERROR = {"traceback"}
 LOADED_BY_SITE = {"sys", "os", "posix", "time", "_imp", "_thread", "_frozen_importlib", "_frozen_importlib_external"}
 
 
 def test_top_level_is_the_one_of_the_design() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    top = {name.partition("/")[0] for name in listed.splitlines()}
+    top = {name.partition("/")[0] for name in list_sources()} - IN_AN_SDIST
 
     rooms = {"src", "installer", "sitecustomize_template", "tests", "docs"}
     assert {name for name in top if not name.startswith(".")} == rooms | {
@@ -94,3 +98,19 @@ def test_demonstration_of_the_readme_shows_the_main_job() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("ModuleNotFoundError: No module named 'testx'") == 2
     assert done.stdout.count("function1 of /Workspace/") == 1
+
+
+def test_every_cause_of_the_doctor_is_in_its_schema_in_the_docs_and_in_a_test() -> None:
+    causes = list_strings(Cause)
+    schema = json.loads((REPOSITORY / "docs/doctor.schema.json").read_text())
+    page = (REPOSITORY / "docs/troubleshooting.md").read_text()
+    tests = (REPOSITORY / "tests/test_doctor.py").read_text()
+
+    assert schema["$defs"]["diagnosis"]["properties"]["cause"]["enum"] == causes
+    assert [cause for cause in causes if f"`{cause}`" not in page] == []
+    assert [cause for cause in causes if f'"{cause}"' not in tests] == []
+
+
+def list_strings(kind: Any) -> list[str]:
+    """List the strings of nested literals."""
+    return [text for part in get_args(kind) for text in ([part] if isinstance(part, str) else list_strings(part))]

@@ -4,7 +4,14 @@ from dbx_patch.sitecustomize_template.sitecustomize import VERSION as __version_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dbx_patch._here import patch_and_install
+    from dbx_patch._doctor import doctor
+    from dbx_patch._fingerprint import fingerprint
+    from dbx_patch._here import (
+        check_sitecustomize_status,
+        install_sitecustomize,
+        patch_and_install,
+        uninstall_sitecustomize,
+    )
     from dbx_patch._inventory import (
         EditableInstall,
         Shadow,
@@ -19,19 +26,28 @@ if TYPE_CHECKING:
         patch_dbx,
         remove_all_patches,
     )
+    from dbx_patch._report import Diagnosis, Report, Step
 
 __all__ = [
+    "Diagnosis",
     "EditableInstall",
     "HookStatus",
     "PatchStatus",
+    "Report",
     "Shadow",
+    "Step",
     "Verification",
     "__version__",
     "check_patch_status",
+    "check_sitecustomize_status",
+    "doctor",
     "editable_installs",
+    "fingerprint",
+    "install_sitecustomize",
     "patch_and_install",
     "patch_dbx",
     "remove_all_patches",
+    "uninstall_sitecustomize",
     "verify_editable_installs",
 ]
 
@@ -41,9 +57,11 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from dbx_patch import _here, _inventory, _patches  # noqa: PLC0415  # see above
+    from importlib import import_module  # noqa: PLC0415  # see above
 
-    return next(getattr(module, name) for module in (_patches, _inventory, _here) if hasattr(module, name))
+    parts = ("_patches", "_inventory", "_report", "_here", "_doctor", "_fingerprint")
+    modules = (import_module(f"dbx_patch.{part}") for part in parts)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Installs from within a notebook, for that notebook's environment alone."""
+"""Installs from within Python: for any interpreter, or for a notebook's environment alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,32 @@ from typing import Any
 
 from dbx_patch import installer
 from dbx_patch._patches import patch_dbx
+
+
+def install_sitecustomize(python: str = sys.executable, *, force: bool = False) -> installer.Installation:
+    """Install the shim for an interpreter, and prove that it runs there and in notebook environments made from it.
+
+    This is what `python -m dbx_patch.install` does. A newer shim is kept, and one that was edited by hand is not
+    overwritten, but with `force`. Raises InstallerError if it can't be installed, or is not seen alive; then everything
+    is as it was. Interpreters that run already are as they were, this one too: `patch_dbx` is for those.
+    """
+    return installer.install(python, force=force)
+
+
+def uninstall_sitecustomize(python: str = sys.executable) -> installer.Uninstallation:
+    """Remove the shim of an interpreter, and restore every other file, as `python -m dbx_patch.uninstall` does.
+
+    Raises InstallerError if that can't be done; then everything is as it was.
+    """
+    return installer.uninstall(python)
+
+
+def check_sitecustomize_status(python: str = sys.executable) -> installer.Status:
+    """Start an interpreter, and tell whether the shim is live in it, as `python -m dbx_patch status` does.
+
+    Raises InstallerError if it can't be started.
+    """
+    return installer.status(python)
 
 
 def patch_and_install() -> installer.Installation:

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from dbx_patch.installer._shown import Shown
 from dbx_patch.sitecustomize_template import sitecustomize
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ TAKEN = frozenset({"databricks", "dbruntime", "dlt", "py4j", "pyspark", "scripts
 Style = Literal["path", "finder", "link tree"]
 """How an install reaches its project: by its folder on the path, by a finder, or by a folder of links to its files."""
 
+Caveat = Literal["name taken", "executors lack its finder", "driver only", "links missing"]
+"""Why an install may not work elsewhere, though it may in this process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
@@ -45,7 +49,7 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
-class EditableInstall:
+class EditableInstall(Shown):
     """An editable install in one of the layers on `sys.path`."""
 
     name: str
@@ -86,7 +90,7 @@ class EditableInstall:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Shown):
     """Whether what is editable is what runs."""
 
     ok: bool
@@ -156,7 +160,7 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
         shadowed_by=Shadow(shadow, find_layer(shadow)) if shadow else None,
         hides=() if elsewhere else tuple(find_copies(layer, names)),
         unreadable=tuple(find_unreadable(roots)),
-        warnings=tuple(find_warnings(style, project, names)),
+        warnings=tuple(text for _, text in find_warnings(style, project, names)),
     )
 
 
@@ -321,14 +325,18 @@ def find_unreadable(roots: list[str]) -> Iterator[str]:
             yield f"{root}: {error.strerror}"
 
 
-def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[str]:
-    """Tell what works in this process and may not elsewhere."""
+def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[tuple[Caveat, str]]:
+    """Tell what works in this process and may not elsewhere: in a word, and for people."""
     folder = f"{sitecustomize.load('editables').one_spelling(project)}/" if project else ""
-    if project and not folder.startswith(SHARED):
-        yield f"{project} is on the driver alone, and executors can't import it: move it below /Workspace or /Volumes"
-    if style == "finder":
-        yield "executors do not get its finder along with a function, as they get a folder on the path"
-    if style == "link tree" and folder.startswith(WITHOUT_LINKS):
-        yield f"{project} is on a mount without links, which its link tree needs: drop editable_mode=strict"
     for name in sorted(TAKEN.intersection(names)):
-        yield f"Databricks uses the top-level name {name} itself, and one of the two is hidden: rename it"
+        text = f"Databricks uses the top-level name {name} itself, and one of the two is hidden: rename it"
+        yield "name taken", text
+    if style == "finder":
+        text = "executors do not get its finder along with a function, as they get a folder on the path"
+        yield "executors lack its finder", text
+    if project and not folder.startswith(SHARED):
+        text = f"{project} is on the driver alone, and executors can't import it: move it below /Workspace or /Volumes"
+        yield "driver only", text
+    if style == "link tree" and folder.startswith(WITHOUT_LINKS):
+        text = f"{project} is on a mount without links, which its link tree needs: drop editable_mode=strict"
+        yield "links missing", text

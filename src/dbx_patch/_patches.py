@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -50,6 +51,9 @@ class HookStatus:
     reason: str = ""
     """Why it stands so, if that needs saying."""
 
+    def __str__(self) -> str:
+        return f"{self.hook}: {self.state}" + (f": {self.reason}" if self.reason else "")
+
 
 @dataclass(frozen=True, slots=True)
 class PatchStatus:
@@ -64,8 +68,16 @@ class PatchStatus:
     hooks: tuple[HookStatus, ...]
 
     def __str__(self) -> str:
-        head = f"dbx-patch {self.version} is live, from {self.file}" if self.live else "dbx-patch is not live"
-        return "\n".join([head, *(f"  {hook.hook}: {describe(hook.state, hook.reason)}" for hook in self.hooks)])
+        return "\n".join([self._head(), *(f"  {hook}" for hook in self.hooks)])
+
+    def _head(self) -> str:
+        return f"dbx-patch {self.version} is live, from {self.file}" if self.live else "dbx-patch is not live"
+
+    def _repr_html_(self) -> str:
+        """Draw it as a table; all of it is escaped."""
+        cells = [(hook.hook, hook.state, hook.reason) for hook in self.hooks]
+        rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in cells]
+        return f"<p>{escape(self._head())}</p><table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def patch_dbx(*, verbose: bool = False) -> PatchStatus:
@@ -123,11 +135,6 @@ def check_patch_status() -> PatchStatus:
 def find_shim() -> Any:  # a module of any version
     """Find the shim that was loaded in this process."""
     return sys.modules.get(sitecustomize.LIVE_NAME)
-
-
-def describe(state: str, reason: str) -> str:
-    """Put a state and its reason into one phrase."""
-    return f"{state}: {reason}" if reason else state
 
 
 def check_patched(shim: Any) -> Iterator[HookStatus]:
