@@ -401,6 +401,33 @@ def test_file_in_the_notebooks_folder(sick: Patient) -> None:
             left.unlink()
 
 
+def test_copy_that_stands_before_it_and_was_imported_is_shadowing_for_a_restart_mends_nothing(sick: Patient) -> None:
+    copy = sick.node.root / "databricks/driver/sickx.py"
+    copy.touch()
+    try:
+        found = sick.ask(before="import sickx")
+    finally:
+        copy.unlink()
+
+    assert (found["cause"], found["command"]) == ("shadowed", f"mv {copy} {copy}.old")
+
+
+@pytest.mark.parametrize("name", ["json", "tabnanny", "dbruntime"])
+def test_module_of_python_or_databricks_is_never_moved_out_of_the_way(sick: Patient, name: str) -> None:
+    (sick.root / "sickx").rename(sick.root / name)
+    sick.node.install_editable(sick.project)
+    theirs = sick.node.root / "databricks/python_shell/dbruntime"
+    theirs.mkdir()
+    theirs.joinpath("__init__.py").touch()
+    try:
+        found = sick.ask(name)
+    finally:
+        shutil.rmtree(theirs)
+
+    assert (found["cause"], found["command"]) == ("shadowed", "")
+    assert found["summary"].endswith("rename yours")
+
+
 def test_copy_that_was_imported_before(sick: Patient) -> None:
     old = sick.node.root / "old/sickx.py"
     old.parent.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ from dbx_patch import installer
 from dbx_patch._follow import find_editables, finds, follow, path_entries
 from dbx_patch._here import find_dbutils
 from dbx_patch._inventory import (
+    TAKEN,
     EditableInstall,
     editable_installs,
     find_layer,
@@ -25,7 +26,7 @@ from dbx_patch._inventory import (
     is_inside,
     locate,
 )
-from dbx_patch._patches import check_patched, find_shim
+from dbx_patch._patches import HARMLESS, check_patched, find_shim
 from dbx_patch._report import IMPORTABLE, Cause, Diagnosis, Report, Step
 from dbx_patch.sitecustomize_template import sitecustomize
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template.sitecustomize_editables import Editable
 
 PATCH = "import dbx_patch; dbx_patch.patch_dbx()"
+RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*sitecustomize.HOOKS, *HARMLESS)))
+"""Top-level names that are Python's or Databricks'. To move theirs away would stop the interpreter or the cluster."""
 
 
 def doctor(module: str = "") -> Report:
@@ -93,7 +96,10 @@ def diagnose(module: str, found: str | None, install: EditableInstall, steps: tu
     folders = [folder for folder in (install.project, *(editable["root"] for editable in editables)) if folder]
     loaded = getattr(sys.modules.get(top), "__file__", None)
     copy = (f"imported from: {loaded or found}", *shown)
-    if loaded and not is_inside(loaded, folders):
+    if found and top in RESERVED and not is_inside(found, folders):
+        summary = "Python or Databricks has a module of that name itself, which is not to be moved: rename yours"
+        yield Diagnosis(module, "shadowed", summary, copy)
+    if loaded and not is_inside(loaded, folders) and not stands_above(loaded, install):
         again = (line.partition(" was installed again")[0] for line in read_journal() if " was installed again" in line)
         if any(canonicalize_name(Path(project).name) == install.name for project in again):
             summary = "the project was installed again from elsewhere, and this process keeps the folder that it had"
@@ -374,7 +380,8 @@ def stands_above(found: str, install: EditableInstall) -> bool:
     """Tell whether a file is found before the turn of an install's layer."""
     entries = path_entries()
     above = entries[: entries.index(install.layer)]
-    return any(Path(found).is_relative_to(entry or Path.cwd()) for entry in above)
+    folder = Path(found.removesuffix(f"{os.sep}__init__.py")).parent
+    return any(folder == (Path(entry) if entry else Path.cwd()) for entry in above)
 
 
 def list_folder(folder: Path) -> list[str]:
