@@ -416,13 +416,11 @@ def test_copy_that_stands_before_it_and_was_imported_is_shadowing_for_a_restart_
 def test_module_of_python_or_databricks_is_never_moved_out_of_the_way(sick: Patient, name: str) -> None:
     (sick.root / "sickx").rename(sick.root / name)
     sick.node.install_editable(sick.project)
-    theirs = sick.node.root / "databricks/python_shell/dbruntime"
-    theirs.mkdir()
-    theirs.joinpath("__init__.py").touch()
-    try:
-        found = sick.ask(name)
-    finally:
-        shutil.rmtree(theirs)
+    theirs = sick.node.root / "theirs/dbruntime/__init__.py"
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.touch()
+
+    found = sick.ask(name, before=f"import sys; sys.path.insert(0, {str(theirs.parent.parent)!r})")
 
     assert (found["cause"], found["command"]) == ("shadowed", "")
     assert found["summary"].endswith("rename yours")
