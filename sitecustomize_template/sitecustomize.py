@@ -143,23 +143,26 @@ def is_layer(entry: object) -> bool:
 
 
 def load(part: str) -> "Any":
-    """Load one of the files beside this one, once. Raises whatever keeps it from being loaded."""
-    with loading:
-        if part not in loaded:
-            from _frozen_importlib_external import SourceFileLoader
+    """Load one of the files beside this one, once. Raises whatever keeps it from being loaded.
 
-            name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s.py" % (__file__[:-3], part)
-            code: "Any" = getattr(shim, "embedded", {}).get(part)  # where all is one file
-            if code is None:
-                code = SourceFileLoader(name, path).get_code(name)
-            leave_layer(code)
-            module: "Any" = type(sys)(name)
-            module.__file__, module.shim = path, shim
-            exec(code, vars(module))
-            if module.VERSION not in ("", VERSION):
-                raise ImportError("%s is of version %s now, and this process runs %s" % (path, module.VERSION, VERSION))
-            loaded[part] = module
-        return loaded[part]
+    No lock is held: a thread that loads may be waited for by the one that has it. Where two load the same file at the
+    same time, the first to be done has loaded it.
+    """
+    if part not in loaded:
+        from _frozen_importlib_external import SourceFileLoader
+
+        name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s.py" % (__file__[:-3], part)
+        code: "Any" = getattr(shim, "embedded", {}).get(part)  # where all is one file
+        if code is None:
+            code = SourceFileLoader(name, path).get_code(name)
+        leave_layer(code)
+        module: "Any" = type(sys)(name)
+        module.__file__, module.shim = path, shim
+        exec(code, vars(module))
+        if module.VERSION not in ("", VERSION):
+            raise ImportError("%s is of version %s now, and this process runs %s" % (path, module.VERSION, VERSION))
+        loaded.setdefault(part, module)
+    return loaded[part]
 
 
 def leave_layer(code: "CodeType") -> None:

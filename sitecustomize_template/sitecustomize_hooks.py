@@ -1,6 +1,7 @@
 # This file is a part of dbx-patch's start-up shim: it patches Databricks' import hooks. `sitecustomize.py` loads it
 # when the first of them is imported, and is its `shim`; the rules that are said there hold here as well.
 
+import _thread
 import sys
 from _frozen_importlib_external import FileFinder
 
@@ -30,6 +31,8 @@ packages: "set[tuple[str, str]]" = set()
 """Folders that are known to be those of editable installs' packages, with the names of these."""
 diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
 """Each function that is patched, with the code that it has now and the code that it had."""
+patching = _thread.RLock()
+"""Held for a patch alone: one thread may import a hook while another waits for that, and honors an install."""
 registered: "list[Callable[[Callable[..., bool]], object]]" = []
 """What takes our check off an allow-list that it is on."""
 
@@ -103,7 +106,7 @@ def patch(fullname: str, module: "ModuleType") -> None:
     """Patch a hook's module that has run; leave one alone that is not of a shape we know."""
     name, how = shim.HOOKS[fullname]
     try:
-        with shim.loading:
+        with patching:
             globals()[how](find_function(module, name))
         shim.set_state(fullname, "patched")
     except Exception as error:

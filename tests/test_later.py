@@ -233,28 +233,29 @@ print(importlib.reload(first) is first, len(runs))
     assert done.stdout.splitlines() == ["['needed_by_both'] True True", "SourceFileLoader True False", "True 2"]
 
 
-def test_half_imported_module_of_another_thread_is_no_deadlock(installed: Node) -> None:
-    """A finder's import line may need a module that another thread is importing, and that waits for this one."""
+@pytest.mark.parametrize("module", ["slow_module", "sys_path_init"])
+def test_half_imported_module_of_another_thread_is_no_deadlock(module: str, installed: Node) -> None:
+    """A finder's import line may need a module that another thread is importing, and that waits for this one.
+
+    That module may be a hook, which is patched as it comes to be.
+    """
     notebook = installed.make_notebook()
     node = notebook.node
     library = node.root / "databricks/python_shell"
-    library.joinpath("slow_module.py").write_text(
-        "import builtins\nbuiltins.entered.set()\nbuiltins.installed.wait(60)\nimport another_name_that_is_not_there\n"
+    library.joinpath(f"{module}.py").write_text(
+        "import builtins\nbuiltins.entered.set()\nbuiltins.installed.wait(60)\n"
+        "def patch_sys_path_with_developer_paths(): pass\n"
+        "try:\n    import another_name_that_is_not_there\nexcept ModuleNotFoundError as error:\n    print(error.name)\n"
     )
     layer = node.layer(notebook.environment)
     code = f"""
 import builtins, threading, time
 builtins.entered, builtins.installed = threading.Event(), threading.Event()
-def slow():
-    try:
-        import slow_module
-    except ModuleNotFoundError as error:
-        print(error.name)
-thread = threading.Thread(target=slow)
+thread = threading.Thread(target=__import__, args=[{module!r}])
 thread.start()
 builtins.entered.wait(60)
 open({str(layer)!r} + "/_editable_impl_dead.py", "w").write(
-    "import builtins\\nbuiltins.installed.set()\\nimport slow_module\\n")
+    "import builtins\\nbuiltins.installed.set()\\nimport {module}\\n")
 open({str(layer)!r} + "/_editable_impl_dead.pth", "w").write("import _editable_impl_dead")
 try:
     import no_such_module
@@ -265,4 +266,5 @@ print(thread.is_alive())
 """
     done = notebook.run(code, check=True)
 
+    library.joinpath(f"{module}.py").unlink()
     assert sorted(done.stdout.splitlines()) == ["False", "another_name_that_is_not_there", "no_such_module"]
