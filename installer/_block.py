@@ -16,10 +16,9 @@ BLOCK = """\
 # `python -m dbx_patch.uninstall` removes these lines; to delete them by hand does no harm.
 try:
     def _dbx_patch(name="dbx_patch_sitecustomize", path={shim!a}):
-        import sys
-        from _frozen_importlib_external import SourceFileLoader
+        import sys, _frozen_importlib_external as importlib_external
         if name not in sys.modules:
-            code = SourceFileLoader(name, path).get_code(name)
+            code = importlib_external.SourceFileLoader(name, path).get_code(name)
             module = sys.modules[name] = type(sys)(name)
             module.__file__ = path
             exec(code, vars(module))

@@ -31,8 +31,8 @@ except BaseException:  # nothing here may keep Python from starting
     pass
 {end}
 """
-ANNOTATED = re.compile(r'^(\w+): "(.*)" = ', re.MULTILINE)
-"""A module's annotated variable."""
+TYPES = re.compile(r"^if False:\n( .*\n)+\n", re.MULTILINE)
+"""The lines that mypy alone reads, with an import that no function may have."""
 
 
 def render_bundle() -> bytes:
@@ -59,9 +59,9 @@ def make_function(name: str, source: str) -> str:
 
     As code of its own it is compiled with the file, and cached with it, without being run.
     """
-    symbols = symtable.symtable(source, name, "exec").get_symbols()
+    body = TYPES.sub("", source)
+    symbols = symtable.symtable(body, name, "exec").get_symbols()
     names = sorted(symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported())
-    body = ANNOTATED.sub(r"\1 = ", source)  # a name that is declared global can't be annotated
     return f"def {name}():\n    global {', '.join(names)}\n{indent(body, 4)}"
 
 

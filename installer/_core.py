@@ -237,7 +237,7 @@ def status(python: str) -> Status:
         slot=slot_of(host),
         file=str(shim) if shim else None,
         shadowed_by=str(first) if shim and first and not live and first != host else None,
-        disabled=sitecustomize.switched_on("DBX_PATCH_DISABLE"),
+        disabled=sitecustomize.switched_on(b"DBX_PATCH_DISABLE"),
         hooks=live.get("hooks") or dict.fromkeys(sitecustomize.HOOKS, ""),
         layers=list(answer.layers),
     )

@@ -74,7 +74,7 @@ def describe(template: str) -> "dict[str, Any]":
     editables = shim.load("editables")
     opened = editables.find_opened()
     facts["layers"] = []
-    for layer in shim.find_layers():
+    for layer in filter(shim.is_layer, sys.path):
         found = editables.read_editables(layer) if os.path.isdir(layer) else []
         facts["layers"].append({"path": layer, "opened_by_site": layer in opened, "editables": found})
     return facts

@@ -13,7 +13,7 @@ from dbx_patch.sitecustomize_template import sitecustomize
 
 OWNER = (b"# This is the start-up shim of dbx-patch:", b"# This file is a part of dbx-patch's start-up shim:")
 """How every version's files begin, and by which they are known as ours."""
-PARTS = ("editables", "hooks")
+PARTS = ("editables", "finders", "hooks")
 """What the shim's other files are called, behind its own name."""
 STAMP = re.compile(r"^(VERSION|INSTALLED_AS|GENERATED_FOR|DIGEST) = (.*)$", re.MULTILINE)
 

@@ -3,30 +3,26 @@
 #
 # Every start of Python runs this file: it imports only what `site` has loaded by then, prints nothing, lets no
 # exception out, and keeps to the syntax of Python 3.9, for we do not choose who starts it. A start pays for what is
-# loaded, not for what is run. So two files beside this one are loaded when there is something for them to do:
-# `*_editables` where a layer has a `.pth` file, `*_hooks` when a hook of Databricks' is imported. The same rules hold
-# for them. What they avoid, they avoid for cause, counted in instructions of a bare start:
+# loaded, not for what is run. So three files beside this one are loaded when there is something for them to do:
+# `*_editables` where a layer has a `.pth` file, `*_finders` where an editable install has a finder, `*_hooks` when a
+# hook of Databricks' is imported. The same rules hold for them. What they avoid, they avoid for cause, counted in
+# instructions of a bare start:
 # - `typing`, `importlib.util` and `__future__` cost a file or more each; `threading` must not come before gevent
 #   (virtualenv #1895).
-# - A class costs 0.4 %, a function 0.05 %.
+# - A class costs 0.4 %, a function 0.05 %; annotations are a twentieth of all that we cost, so types are in comments
+#   (PEP 484), and what those name is imported where mypy looks and the compiler does not.
+# - `from x import y` looks for `x.__path__` first, and its absence costs 0.03 % before 3.12.
 # - `os` as a global costs 1.2 % on 3.10 and 3.11: what stands on `sys.meta_path` lives until the very end there, and
 #   with it our globals, and so a large module that would otherwise be gone. Each function imports it for itself.
 
+import _frozen_importlib_external as importlib_external
+import _thread
+import posix
 import sys
-from _thread import RLock
-from posix import listdir, stat
+import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
-    from typing import Any
-
-    from _typeshed.importlib import MetaPathFinderProtocol
-
-    Find = Callable[[str, "Sequence[str] | None", "ModuleType | None"], "ModuleSpec | None"]
-
+if False:
+    from dbx_patch.sitecustomize_template._types import *
 
 # --- stamp ---
 VERSION = "0.1.0"
@@ -58,35 +54,40 @@ HOOKS = {
 """The module of each hook that blocks: what in it is patched, and the function in `*_hooks` that does it."""
 
 started = False
-journal: "list[str]" = []
-hook_states: "dict[str, str]" = {}
+debug = False
+"""Whether DBX_PATCH_DEBUG was set when it was started."""
+journal = []  # type: list[str]
+said = set()  # type: set[str]
+hook_states = {}  # type: dict[str, str]
 """For each hook's module `armed`, `patched`, or `incompatible` and why."""
 
 
-def say(line: str) -> None:
+def say(line):
+    # type: (str) -> None
     """Write one decision to the journal, and to stderr as well where DBX_PATCH_DEBUG=1 asks for it."""
-    if line in journal:  # a layer that has changed is read again
+    if line in said:  # a layer that has changed is read again
         return
     if len(journal) < JOURNAL_LIMIT:
+        said.add(line)
         journal.append(line)
-    if switched_on("DBX_PATCH_DEBUG"):
+    if debug:
         try:
             sys.stderr.write("dbx-patch: %s\n" % line)
         except (AttributeError, OSError, ValueError):  # closed, or None
             pass
 
 
-def switched_on(variable: str) -> bool:
-    """Tell whether an environment variable is set to anything but nothing or 0."""
-    import os
-
-    return os.environ.get(variable, "0") not in ("", "0")
+def switched_on(variable):
+    # type: (bytes) -> bool
+    """Tell whether an environment variable is set to anything but nothing or 0; `os.environ` is a view of these."""
+    return posix.environ.get(variable, b"0") not in (b"", b"0")
 
 
 # Layers
 
 
-def honor_changes() -> None:
+def honor_changes():
+    # type: () -> None
     """Honor the editable installs of every layer that has changed, or that nobody has looked at yet.
 
     That takes one `stat` for each layer. A thread that is at it already is waited for, but only once and not for long:
@@ -100,15 +101,20 @@ def honor_changes() -> None:
             known_path[:] = sys.path
             known = dict(layers)
             layers.clear()
-            for layer in find_layers():
+            for layer in filter(is_layer, sys.path):
                 layers[layer] = known.get(layer)
-        changed: "dict[str, list[str]]" = {}
+        changed = {}  # type: dict[str, list[str]]
         for layer, listed in list(layers.items()):
             try:
-                now = stat(layer).st_mtime_ns
+                status = posix.stat(layer)
+                now = status.st_mtime_ns
                 if now != listed:
-                    names = list_layer(layer, now)
-                    if names:
+                    # A change within the clock's tick would not be seen by the time alone.
+                    layers[layer] = now if abs(time.time_ns() - now) > SETTLED_AFTER else None
+                    names = list_pth(layer)
+                    if names and status.st_mode & 0o002:
+                        say("layer %s refused: everybody may write to it" % layer)
+                    elif names:
                         changed[layer] = names
             except (OSError, ValueError):  # it is not there, or no longer, or its name can't be one
                 layers[layer] = None
@@ -119,22 +125,25 @@ def honor_changes() -> None:
         loading.release()
 
 
-def list_layer(layer: str, changed_at: int) -> "list[str]":
-    """List a layer's files if there is a `.pth` file among them. Raises OSError if that can't be done."""
-    from time import time_ns
+def list_pth(layer):
+    # type: (str) -> list[str]
+    """List the names of a layer's `.pth` files, as Python reads them. Raises OSError if that can't be done.
 
-    # A change within the clock's tick would not be seen by the time alone.
-    layers[layer] = changed_at if abs(time_ns() - changed_at) > SETTLED_AFTER else None
-    names = listdir(layer)
-    return names if [name for name in names if name.endswith(".pth")] else []
+    A layer has hundreds of others. So they are searched as one string of bytes: to decode each name costs a third of
+    listing it, and to look at each costs as much again.
+    """
+    import os
+
+    names = (b"/%s/" % b"/".join(posix.listdir(os.fsencode(layer)))).split(b".pth/")[:-1]
+    found = []  # type: list[str]
+    for name in names:
+        found.append(os.fsdecode(name[name.rfind(b"/") + 1 :]) + ".pth")
+    found.sort()
+    return found
 
 
-def find_layers() -> "list[str]":
-    """List the site- and dist-packages folders on `sys.path`, in its order."""
-    return list(filter(is_layer, sys.path))
-
-
-def is_layer(entry: object) -> bool:
+def is_layer(entry):
+    # type: (object) -> bool
     """Tell a layer by its name; what others put on `sys.path` need not be a string."""
     return isinstance(entry, str) and entry.rstrip("/").endswith(("/site-packages", "/dist-packages"))
 
@@ -142,21 +151,20 @@ def is_layer(entry: object) -> bool:
 # What is loaded when it is needed
 
 
-def load(part: str) -> "Any":
+def load(part):
+    # type: (str) -> Any
     """Load one of the files beside this one, once. Raises whatever keeps it from being loaded.
 
     No lock is held: a thread that loads may be waited for by the one that has it. Where two load the same file at the
     same time, the first to be done has loaded it.
     """
     if part not in loaded:
-        from _frozen_importlib_external import SourceFileLoader
-
         name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s.py" % (__file__[:-3], part)
-        code: "Any" = getattr(shim, "embedded", {}).get(part)  # where all is one file
+        code = globals().get("embedded", {}).get(part)  # type: Any  # where all is one file
         if code is None:
-            code = SourceFileLoader(name, path).get_code(name)
+            code = importlib_external.SourceFileLoader(name, path).get_code(name)
         leave_layer(code)
-        module: "Any" = type(sys)(name)
+        module = type(sys)(name)  # type: Any
         module.__file__, module.shim = path, shim
         exec(code, vars(module))
         if module.VERSION not in ("", VERSION):
@@ -165,7 +173,19 @@ def load(part: str) -> "Any":
     return loaded[part]
 
 
-def leave_layer(code: "CodeType") -> None:
+def defer(part, name):
+    # type: (str, str) -> Callable[..., Any]
+    """Stand for a function of one of these files, which is loaded when that is called for the first time."""
+
+    def call(*args):
+        # type: (*object) -> Any
+        return getattr(load(part), name)(*args)
+
+    return call
+
+
+def leave_layer(code):
+    # type: (CodeType) -> None
     """Have our code say that it comes from no layer, whose files Databricks' hooks look for on the call stack.
 
     They refuse what they take for a library's import: with our frames there, every import that we pass on.
@@ -178,9 +198,8 @@ def leave_layer(code: "CodeType") -> None:
 # Finders
 
 
-def find_watched(
-    fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
-) -> "ModuleSpec | None":
+def find_watched(fullname, path=None, target=None):
+    # type: (str, Sequence[str] | None, ModuleType | None) -> ModuleSpec | None
     """Watch for a few names, before all other finders, and for new installs where a top-level name is imported.
 
     For every other import that is one look-up in a dict.
@@ -193,50 +212,49 @@ def find_watched(
         try:
             honor_changes()
             if not known and fullname in sys.modules:
-                return load("editables").find_imported(fullname)  # type: ignore[no-any-return]
+                return load("finders").find_imported(fullname)  # type: ignore[no-any-return]
         except Exception as error:
             say("%s: %r" % (fullname, error))
     return None
 
 
-def find_hook(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
+def find_hook(fullname, path, target):
+    # type: (str, Sequence[str] | None, ModuleType | None) -> ModuleSpec | None
     """Find a hook's module as the finders behind us do, and have it patched once it has run."""
     try:
-        find: "Find" = load("hooks").find
+        find = load("hooks").find  # type: Find
     except Exception as error:
-        set_state(fullname, "incompatible: %r" % error)
+        hook_states[fullname] = "incompatible: %r" % error
+        say("%s: %r" % (fullname, error))
         return None
     return find(fullname, path, target)
 
 
-def set_state(hook: str, state: str) -> None:
-    """Note a hook's state."""
-    hook_states[hook] = state
-    say("%s: %s" % (hook, state))
-
-
-def forget_answers() -> None:
+def forget_answers():
+    # type: () -> None
     """Forget what was answered, as `importlib.invalidate_caches` asks every finder to."""
-    for part in loaded.values():
-        part.forget_answers()
+    for part in ("finders", "hooks"):
+        if part in loaded:
+            loaded[part].forget_answers()
 
 
 shim = sys.modules.get(__name__)
-loading = RLock()
-stuck: "list[bool]" = []
+loading = _thread.RLock()
+stuck = []  # type: list[bool]
 """Not empty if the thread that honors installs has been waited for in vain."""
-loaded: "dict[str, Any]" = {}
+loaded = {}  # type: dict[str, Any]
 """The files beside this one that have been loaded, by the end of their names."""
-known_path: "list[str]" = []
+known_path = []  # type: list[str]
 """`sys.path` as it was when layers were last looked for on it."""
-layers: "dict[str, int | None]" = {}
+layers = {}  # type: dict[str, int | None]
 """Each layer, and its folder's modification time when it was last listed, in nanoseconds."""
-watched: "dict[str, Find]" = dict.fromkeys(HOOKS, find_hook)
-Finder: "Any" = type(sys.implementation)  # `types.SimpleNamespace`; nobody has imported `types` yet
-watcher: "MetaPathFinderProtocol" = Finder(find_spec=find_watched, invalidate_caches=forget_answers)
+watched = dict.fromkeys(HOOKS, find_hook)  # type: dict[str, Find]
+Finder = type(sys.implementation)  # type: Any  # `types.SimpleNamespace`; nobody has imported `types` yet
+watcher = Finder(find_spec=find_watched, invalidate_caches=forget_answers)  # type: MetaPathFinderProtocol
 
 
-def watch() -> None:
+def watch():
+    # type: () -> None
     """Wait for the hooks' modules, and patch those that have been imported; import none of them."""
     if watcher not in sys.meta_path:
         sys.meta_path.insert(0, watcher)
@@ -248,7 +266,8 @@ def watch() -> None:
             hook_states.setdefault(name, "armed")
 
 
-def attempt(step: "Callable[..., object]", *args: object) -> None:
+def attempt(step, *args):
+    # type: (Callable[..., object], *object) -> None
     """Take a step that must not keep what comes after it from being done."""
     try:
         step(*args)
@@ -256,15 +275,17 @@ def attempt(step: "Callable[..., object]", *args: object) -> None:
         say("%r: %r" % (step, error))
 
 
-def start(code: "CodeType | None" = None) -> None:
+def start(code=None):
+    # type: (CodeType | None) -> None
     """Do all of it: nothing raised, nothing printed, and no step kept from running by the one before.
 
     To be called again does no harm, and honors what has been installed since. `code` is this file's.
     """
-    global started
+    global started, debug
     try:
-        if switched_on("DBX_PATCH_DISABLE"):
+        if switched_on(b"DBX_PATCH_DISABLE"):
             return
+        debug = switched_on(b"DBX_PATCH_DEBUG")
         if code is not None:
             attempt(leave_layer, code)
         attempt(honor_changes)
@@ -274,13 +295,17 @@ def start(code: "CodeType | None" = None) -> None:
         pass
 
 
-def stop() -> None:
+def stop():
+    # type: () -> None
     """Take back what was done in this process; `start` does it again."""
     global started
     with loading:
-        for part in loaded.values():
-            part.stop()
-        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not watcher]
+        if loaded:
+            load("finders").stop()
+        if "hooks" in loaded:
+            loaded["hooks"].stop()
+        if watcher in sys.meta_path:
+            sys.meta_path.remove(watcher)
         layers.clear()
         known_path.clear()
         started = False

@@ -5,15 +5,9 @@ import _thread
 import sys
 from _frozen_importlib_external import FileFinder
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
-    from typing import Any
-
+if False:
     from dbx_patch.sitecustomize_template import sitecustomize as shim
-    from dbx_patch.sitecustomize_template import sitecustomize_editables as editables
+    from dbx_patch.sitecustomize_template._types import *
 
 # --- stamp ---
 VERSION = ""
@@ -25,15 +19,16 @@ editables = shim.load("editables")  # what is known at run time
 LIST_AGAIN_AFTER = 10.0
 """Seconds before a root is listed again for the sake of a name that it did not have."""
 
-listings: "dict[str, tuple[frozenset[str], float]]" = {}
+listings = {}  # type: dict[str, tuple[frozenset[str], float]]
 """What a root offered when it was last listed, and when it may be listed again, by the monotonic clock."""
-packages: "set[tuple[str, str]]" = set()
-"""Folders that are known to be those of editable installs' packages, with the names of these."""
-diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
+packages = {}  # type: dict[tuple[int, str], tuple[FileFinder, object]]
+"""The file finder of a hook whose folder is known to be that of an editable install's package, by the hook's id and the
+package's name, and the hook itself: it need not be hashable, and must not make place for another."""
+diverted = {}  # type: dict[Any, tuple[CodeType, CodeType]]
 """Each function that is patched, with the code that it has now and the code that it had."""
 patching = _thread.RLock()
 """Held for a patch alone: one thread may import a hook while another waits for that, and honors an install."""
-registered: "list[Callable[[Callable[..., bool]], object]]" = []
+registered = []  # type: list[Callable[[Callable[..., bool]], object]]
 """What takes our check off an allow-list that it is on."""
 
 
@@ -44,7 +39,8 @@ class UnknownShapeError(Exception):
 # The import of a hook's module
 
 
-def find(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
+def find(fullname, path, target):
+    # type: (str, Sequence[str] | None, ModuleType | None) -> ModuleSpec | None
     """Find a hook's module as the finders behind the shim do, and have it patched once it has run.
 
     They are asked one by one: `importlib.util.find_spec` in a finder re-enters import locks (dd-trace-py #17742).
@@ -52,7 +48,7 @@ def find(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None
     """
     for finder in list(sys.meta_path):
         ask = getattr(finder, "find_spec", None)
-        spec: ModuleSpec | None = ask(fullname, path, target) if ask and finder is not shim.watcher else None
+        spec = ask(fullname, path, target) if ask and finder is not shim.watcher else None  # type: ModuleSpec | None
         if spec is not None:
             if spec.loader is not None:
                 wrapper = PatchingLoader if hasattr(spec.loader, "exec_module") else PatchingOldLoader
@@ -67,20 +63,24 @@ class PatchingOldLoader:
     This one is for loaders that have no `exec_module`, as some of Databricks' have (polars #5331); importlib looks.
     """
 
-    def __init__(self, loader: "Any", fullname: str) -> None:
+    def __init__(self, loader, fullname):
+        # type: (Any, str) -> None
         self.loader = loader
         self.fullname = fullname
 
-    def __getattr__(self, name: str) -> "Any":
+    def __getattr__(self, name):
+        # type: (str) -> Any
         return getattr(self.loader, name)
 
-    def load_module(self, fullname: str) -> "ModuleType":
+    def load_module(self, fullname):
+        # type: (str) -> ModuleType
         before = list(sys.path)
-        module: "ModuleType" = self.loader.load_module(fullname)
+        module = self.loader.load_module(fullname)  # type: ModuleType
         self.finish(module, before)
         return module
 
-    def finish(self, module: "ModuleType", before: "list[str]") -> None:
+    def finish(self, module, before):
+        # type: (ModuleType, list[str]) -> None
         """Patch what has run; it may have put another module in its place, or have changed `sys.path` itself."""
         shim.attempt(put_back_roots, before)
         patch(self.fullname, sys.modules.get(self.fullname, module))
@@ -89,7 +89,8 @@ class PatchingOldLoader:
 class PatchingLoader(PatchingOldLoader):
     """The same, for all other loaders."""
 
-    def exec_module(self, module: "ModuleType") -> None:
+    def exec_module(self, module):
+        # type: (ModuleType) -> None
         before = list(sys.path)
         try:
             module.__spec__.loader = module.__loader__ = self.loader  # type: ignore[union-attr]
@@ -102,25 +103,28 @@ class PatchingLoader(PatchingOldLoader):
 # Patches: a function for each kind of hook, which is given the function to be patched
 
 
-def patch(fullname: str, module: "ModuleType") -> None:
+def patch(fullname, module):
+    # type: (str, ModuleType) -> None
     """Patch a hook's module that has run; leave one alone that is not of a shape we know."""
     name, how = shim.HOOKS[fullname]
     try:
         with patching:
             globals()[how](find_function(module, name))
-        shim.set_state(fullname, "patched")
+        set_state(fullname, "patched")
     except Exception as error:
-        shim.set_state(fullname, "incompatible: %s" % explain(error))
+        set_state(fullname, "incompatible: %s" % explain(error))
 
 
-def explain(error: Exception) -> str:
+def explain(error):
+    # type: (Exception) -> str
     """Say why a hook could not be patched."""
     return str(error) if isinstance(error, UnknownShapeError) else repr(error)
 
 
-def find_function(module: "ModuleType", name: str) -> "Any":
+def find_function(module, name):
+    # type: (ModuleType, str) -> Any
     """Find a function of a module, or a method of a class in it. Raises UnknownShapeError if there is none."""
-    found: "Any" = module
+    found = module  # type: Any
     for part in name.split("."):
         try:
             found = vars(found)[part]
@@ -131,7 +135,8 @@ def find_function(module: "ModuleType", name: str) -> "Any":
     return found
 
 
-def answer_editables(function: "Any") -> None:
+def answer_editables(function):
+    # type: (Any) -> None
     """Patch the `find_spec` of a path entry finder that refuses a folder to library code, to spare the mount.
 
     The names of editable installs are answered from its own file finder, whoever asks, and no stack is walked for
@@ -139,16 +144,24 @@ def answer_editables(function: "Any") -> None:
     from 12.2 on (databricks-connect), under a mangled name.
     """
 
-    def find_spec(original: "Any", self: object, name: str, *rest: object, **named: object) -> "ModuleSpec | None":
-        spec: "ModuleSpec | None" = None
+    def find_spec(original, self, name, *rest, **named):
+        # type: (Any, object, str, *object, **object) -> ModuleSpec | None
+        spec = None  # type: ModuleSpec | None
         try:
-            finder = find_file_finder(self)
-            if offers(finder.path, name):
+            package = name.rpartition(".")[0]
+            finder = packages.get((id(self), package), (None,))[0]
+            if finder is None:
+                finder = find_file_finder(self)
+                if not offers(finder.path, name, package):
+                    finder = None
+                elif package:
+                    packages[id(self), package] = finder, self
+            if finder is not None:
                 spec = finder.find_spec(name)
         except OSError as error:  # of the mount
             shim.say("%s: %s: %r" % (function.__module__, name, error))
         except Exception as error:
-            shim.set_state(function.__module__, "incompatible: %s" % explain(error))
+            set_state(function.__module__, "incompatible: %s" % explain(error))
         if spec is None:
             spec = original(self, name, *rest, **named)
         return spec
@@ -156,7 +169,8 @@ def answer_editables(function: "Any") -> None:
     divert(function, find_spec)
 
 
-def find_file_finder(hook: object) -> "FileFinder":
+def find_file_finder(hook):
+    # type: (object) -> FileFinder
     """Find the file finder that a path entry finder keeps. Raises UnknownShapeError if it has none."""
     for value in vars(hook).values():
         if isinstance(value, FileFinder):
@@ -164,10 +178,12 @@ def find_file_finder(hook: object) -> "FileFinder":
     raise UnknownShapeError("%s keeps no file finder" % type(hook).__name__)
 
 
-def place_roots_after(function: "Any") -> None:
+def place_roots_after(function):
+    # type: (Any) -> None
     """Patch a function that makes `sys.path`: afterwards the roots are on it."""
 
-    def make_path(original: "Any", *args: object, **named: object) -> object:
+    def make_path(original, *args, **named):
+        # type: (Any, *object, **object) -> object
         try:
             return original(*args, **named)
         finally:
@@ -176,10 +192,12 @@ def place_roots_after(function: "Any") -> None:
     divert(function, make_path)
 
 
-def keep_roots(function: "Any") -> None:
+def keep_roots(function):
+    # type: (Any) -> None
     """Patch a function that drops entries of `sys.path`: the roots that were on it stay."""
 
-    def change_path(original: "Any", *args: object, **named: object) -> object:
+    def change_path(original, *args, **named):
+        # type: (Any, *object, **object) -> object
         before = list(sys.path)
         try:
             return original(*args, **named)
@@ -189,7 +207,8 @@ def keep_roots(function: "Any") -> None:
     divert(function, change_path)
 
 
-def put_back_roots(before: "list[Any]") -> None:
+def put_back_roots(before):
+    # type: (list[Any]) -> None
     """Put each root that was on `sys.path` before back behind what it stood behind, or leave it if it stands higher."""
     for at, root in enumerate(before):
         if not isinstance(root, str) or editables.one_spelling(root) not in editables.served:
@@ -203,12 +222,14 @@ def put_back_roots(before: "list[Any]") -> None:
             sys.path.insert(place, root)
 
 
-def is_same(entry: object, root: str) -> bool:
+def is_same(entry, root):
+    # type: (object, str) -> bool
     """Tell whether a path entry is a root, in either spelling."""
     return isinstance(entry, str) and editables.one_spelling(entry) == editables.one_spelling(root)
 
 
-def allow_roots(register: "Any") -> None:
+def allow_roots(register):
+    # type: (Any) -> None
     """Register the roots with autoreload's allow-list, once; those of later installs are allowed as well."""
     name = "deregister_autoreload_allowlist_check"
     deregister = register.__globals__.get(name)
@@ -220,12 +241,14 @@ def allow_roots(register: "Any") -> None:
     registered[:] = [deregister]
 
 
-def is_editable_file(file: object, *_more: object) -> bool:
+def is_editable_file(file, *_more):
+    # type: (object, *object) -> bool
     """Tell whether a file lies in a root, or in what a finder has mapped, by path components. Raises nothing."""
     folder = editables.one_spelling(file) if isinstance(file, str) else ""
+    mapped = shim.loaded["finders"].mapped.values() if "finders" in shim.loaded else ()
     while folder:
         above, _, name = folder.rpartition("/")
-        if folder in editables.served or locate(name) == folder or folder in editables.mapped.values():
+        if folder in editables.served or locate(name) == folder or folder in mapped:
             return True
         folder = above
     return False
@@ -234,26 +257,21 @@ def is_editable_file(file: object, *_more: object) -> bool:
 # Names of editable installs
 
 
-def offers(folder: str, fullname: str) -> bool:
+def offers(folder, fullname, package):
+    # type: (str, str, str) -> bool
     """Tell whether a module that is looked for in a folder is an editable install's: in a root, or below a package."""
-    package = fullname.rpartition(".")[0]
-    if not package:
-        return editables.one_spelling(folder) in editables.served and lists(folder, fullname)
-    if (folder, package) in packages:
-        return True
-    if is_package(editables.one_spelling(folder), package):
-        packages.add((folder, package))
-        return True
-    return False
+    spelled = editables.one_spelling(folder)
+    return is_package(spelled, package) if package else spelled in editables.served and lists(folder, fullname)
 
 
-def is_package(folder: str, name: str) -> bool:
+def is_package(folder, name):
+    # type: (str, str) -> bool
     """Tell whether a folder is that of an editable install's package."""
     below = "/" + name.replace(".", "/")
     if folder.endswith(below) and folder[: -len(below)] in editables.served:
         return True
     below = ""
-    while name and editables.finders:
+    while name and "finders" in shim.loaded:
         location = locate(name)
         if location:
             return folder == location + below
@@ -262,7 +280,8 @@ def is_package(folder: str, name: str) -> bool:
     return False
 
 
-def lists(root: str, name: str) -> bool:
+def lists(root, name):
+    # type: (str, str) -> bool
     """Tell whether a root has a top-level name, from a listing that is seldom renewed.
 
     Names that no root has are asked for all day, and the hook exists to spare the mount those questions.
@@ -280,28 +299,25 @@ def lists(root: str, name: str) -> bool:
     return name in names
 
 
-def locate(name: str) -> str:
-    """Ask the finders of editable installs where a module or package is, once; empty if they don't know it."""
-    if name not in editables.mapped:
-        editables.mapped[name] = ""
-        for finder in editables.finders:
-            try:
-                spec = finder.find_spec(name, None, None)
-            except Exception as error:
-                shim.say("%r: %s: %r" % (finder, name, error))
-                continue
-            if spec is not None:
-                editables.mapped[name] = editables.one_spelling(
-                    (spec.submodule_search_locations or [spec.origin or ""])[0]
-                )
-                break
-    return editables.mapped[name]
+def locate(name):
+    # type: (str) -> str
+    """Ask the finders of editable installs where a module or package is; empty if none of them knows it."""
+    finders = shim.loaded.get("finders")
+    return finders.locate(name) if finders else ""
+
+
+def set_state(hook, state):
+    # type: (str, str) -> None
+    """Note a hook's state."""
+    shim.hook_states[hook] = state
+    shim.say("%s: %s" % (hook, state))
 
 
 # How a function is patched, and taken back
 
 
-def divert(function: "Any", around: "Callable[..., object]") -> None:
+def divert(function, around):
+    # type: (Any, Callable[..., object]) -> None
     """Have a function call `around` instead, with the original as first argument; once.
 
     Its code is changed, not the attribute that holds it: whoever has the function already, by `from x import y` or as a
@@ -323,14 +339,16 @@ def divert(function: "Any", around: "Callable[..., object]") -> None:
     diverted[function] = function.__code__, code
 
 
-def call_around(*args: object, **named: object) -> object:
+def call_around(*args, **named):
+    # type: (*object, **object) -> object
     """Be the code of a function that is diverted, with the two constants filled in."""
-    around: "Any" = "dbx_patch_around"
-    original: "Any" = "dbx_patch_original"
+    around = "dbx_patch_around"  # type: Any
+    original = "dbx_patch_original"  # type: Any
     return around(original, *args, **named)
 
 
-def stop() -> None:
+def stop():
+    # type: () -> None
     """Take every patch back, in whatever order others have wrapped the same functions."""
     for function, (ours, code) in diverted.items():
         if function.__code__ is ours:
@@ -343,7 +361,8 @@ def stop() -> None:
     forget_answers()
 
 
-def forget_answers() -> None:
+def forget_answers():
+    # type: () -> None
     """Forget what roots were seen to offer."""
     listings.clear()
     packages.clear()

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbx_patch.sitecustomize_template.sitecustomize_editables import Editable
+    from dbx_patch.sitecustomize_template._types import Editable
 
     from tests.lab.node import Node
 

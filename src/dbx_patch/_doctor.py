@@ -22,6 +22,7 @@ from dbx_patch._inventory import (
     EditableInstall,
     editable_installs,
     find_layer,
+    find_layers,
     find_warnings,
     is_inside,
     locate,
@@ -31,7 +32,7 @@ from dbx_patch._report import IMPORTABLE, Cause, Diagnosis, Report, Step
 from dbx_patch.sitecustomize_template import sitecustomize
 
 if TYPE_CHECKING:
-    from dbx_patch.sitecustomize_template.sitecustomize_editables import Editable
+    from dbx_patch.sitecustomize_template._types import Editable
 
 PATCH = "import dbx_patch; dbx_patch.patch_dbx()"
 RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*sitecustomize.HOOKS, *HARMLESS)))
@@ -194,7 +195,7 @@ def diagnose_shim(module: str, install: EditableInstall | None) -> Iterator[Diag
     if sys.flags.no_site:
         summary = "this process was started without the site module (python -S), and so without start-up files"
         yield Diagnosis(module, "started without site", summary, evidence, PATCH if in_notebook() else "")
-    if sitecustomize.switched_on("DBX_PATCH_DISABLE"):
+    if sitecustomize.switched_on(b"DBX_PATCH_DISABLE"):
         on = f'import os; del os.environ["DBX_PATCH_DISABLE"]; {PATCH}' if in_notebook() else "unset DBX_PATCH_DISABLE"
         yield Diagnosis(module, "shim turned off", "DBX_PATCH_DISABLE is set in this process", evidence, on)
     if shim is not None:
@@ -322,7 +323,7 @@ def diagnose_refusals(module: str) -> Iterator[Diagnosis]:
     """Tell of layers and `.pth` files that are not trusted or can't be read: what they offer can't be known."""
     part = sitecustomize.load("editables")
     top = module.partition(".")[0]
-    for layer in filter(os.path.isdir, sitecustomize.find_layers()):
+    for layer in filter(os.path.isdir, find_layers()):
         files = sorted(name for name in list_folder(Path(layer)) if name.endswith(".pth"))
         # One that is named for the module is the likelier one.
         for name in sorted(files, key=lambda name: top not in name.replace("-", "_")):
@@ -344,8 +345,8 @@ def diagnose_refusals(module: str) -> Iterator[Diagnosis]:
                     command = pip("-e", "<the folder of its project>", quote=False)
                     yield Diagnosis(module, "refused", summary, (f"{pth}: {error}",), command)
                     continue
-                folder = str(Path(pth).resolve().parent)
-                at = folder if Path(pth).is_symlink() and part.is_open_to_all(folder) else pth
+                folder = Path(pth).resolve().parent
+                at = str(folder) if Path(pth).is_symlink() and folder.stat().st_mode & 0o002 else pth
                 summary = "a .pth file that may have it is refused: everybody may write it"
                 yield Diagnosis(module, "refused", summary, (pth,), shell("chmod", "o-w", at, again=True))
 

@@ -16,7 +16,7 @@ from dbx_patch._report import Kind, Step
 from dbx_patch.sitecustomize_template import sitecustomize
 
 if TYPE_CHECKING:
-    from dbx_patch.sitecustomize_template.sitecustomize_editables import Editable
+    from dbx_patch.sitecustomize_template._types import Editable
 
 
 def follow(top: str, installs: list[EditableInstall]) -> Iterator[Step]:

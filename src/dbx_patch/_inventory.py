@@ -22,7 +22,7 @@ from dbx_patch.installer._shown import Shown
 from dbx_patch.sitecustomize_template import sitecustomize
 
 if TYPE_CHECKING:
-    from dbx_patch.sitecustomize_template.sitecustomize_editables import Editable
+    from dbx_patch.sitecustomize_template._types import Editable
 
 SHARED = ("/Workspace/", "/Volumes/", "/dbfs/", "/local_disk0/.ephemeral_nfs/")
 """The folders that executors see as well; all others are the driver's own."""
@@ -109,9 +109,7 @@ def editable_installs() -> tuple[EditableInstall, ...]:
     Nothing is imported; a finder is asked what it would find, which makes meson-python's rebuild its project.
     """
     return tuple(
-        describe_install(layer, pth, editables)
-        for layer in sitecustomize.find_layers()
-        for pth, editables in group_by_project(layer)
+        describe_install(layer, pth, editables) for layer in find_layers() for pth, editables in group_by_project(layer)
     )
 
 
@@ -300,14 +298,19 @@ def is_inside(location: str, folders: list[str]) -> bool:
     )
 
 
+def find_layers() -> list[str]:
+    """List the site- and dist-packages folders on `sys.path`, in its order."""
+    return list(filter(sitecustomize.is_layer, sys.path))
+
+
 def find_layer(location: str) -> str | None:
     """Find the layer that a file lies in."""
-    return next((layer for layer in sitecustomize.find_layers() if Path(location).is_relative_to(layer)), None)
+    return next((layer for layer in find_layers() if Path(location).is_relative_to(layer)), None)
 
 
 def find_copies(layer: str, names: tuple[str, ...]) -> Iterator[Shadow]:
     """List what lower layers offer under some names."""
-    layers = sitecustomize.find_layers()
+    layers = find_layers()
     for below in layers[layers.index(layer) + 1 :]:
         for name in names:
             spec = PathFinder.find_spec(name, [below])
