@@ -1,33 +1,29 @@
-"""What the shim costs an interpreter that has nothing to do: instructions counted, not seconds."""
+"""What the shim costs a start that has nothing to do, in each slot, of every interpreter: instructions counted."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 from dbx_patch.installer import render_bundle
 
-from tests.lab.trace import require
+from tests.bench.budgets import BUDGETS, is_over
+from tests.bench.count import count_instructions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lab.node import Node
 
-BUDGET = 1.032
-"""Times the instructions of a bare start: the design's 3 %, and what the count varies by from machine to machine."""
-
-
 IN_ONE_FILE = 1.06
-"""The same where the shim is one file, which is loaded whole."""
+"""Times the instructions of a bare start, where the shim is one file, which is loaded whole."""
 
 
 def make_bare(node: Node) -> tuple[Path, int]:
     """Make an environment that has nothing to do, and count the instructions of its start."""
     environment = node.root / "bare"
     node.run([node.base, "-m", "venv", "--without-pip", environment])
-    return environment, count_instructions(node, environment / "bin/python")
+    return environment, count_instructions(node, [environment / "bin/python", "-c", "pass"])
 
 
 def test_bare_start(node: Node) -> None:
@@ -37,9 +33,10 @@ def test_bare_start(node: Node) -> None:
     done = node.dbx_patch("dbx_patch.install", "--python", str(environment / "bin/python"))
 
     assert done.returncode == 0, done.stderr
-    ratio = count_instructions(node, environment / "bin/python") / without_us
+    ratio = count_instructions(node, [environment / "bin/python", "-c", "pass"]) / without_us
     print(f"a bare start costs {ratio:.4f} times the instructions")
-    assert 1 < ratio <= BUDGET
+    assert ratio > 1
+    assert not is_over(BUDGETS["bare"], ratio)
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
@@ -49,24 +46,12 @@ def test_bare_start_with_all_in_one_file(node: Node) -> None:
     file.write_bytes(render_bundle())
     node.run([node.base, "-m", "compileall", "-q", file])
 
-    ratio = count_instructions(node, environment / "bin/python") / without_us
+    ratio = count_instructions(node, [environment / "bin/python", "-c", "pass"]) / without_us
     print(f"a bare start costs {ratio:.4f} times the instructions, all in one file")
     assert 1 < ratio <= IN_ONE_FILE
 
 
-def count_instructions(node: Node, python: Path) -> int:
-    """Count the instructions of a start with its byte code cached, as valgrind sees them: the same every time."""
-    environ = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONHASHSEED": "0"}
-    command = [python, "-c", "pass"]
-    node.run(command, environ)
-    counter = [require("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-    done = node.run([*counter, *command], environ)
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    assert found
-    return int(found[1])
-
-
 def test_valgrind_counts_the_same_twice(installed: Node) -> None:
-    first, second = (count_instructions(installed, installed.python) for _ in range(2))
+    first, second = (count_instructions(installed, [installed.python, "-c", "pass"]) for _ in range(2))
 
     assert abs(first - second) / first < 0.002

@@ -1,0 +1,118 @@
+"""Measures everything on one node, in an order in which nothing has to be put back."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.bench.count import count_instructions, time_command
+from tests.bench.imports import time_package, time_watcher, write_package
+from tests.bench.scenes import (
+    Start,
+    add_distributions,
+    add_editables,
+    install_shim,
+    lay_packages,
+    make_bare,
+    remove_distributions,
+)
+from tests.bench.starts import compare_instructions, compare_times, count_mount_calls
+
+if TYPE_CHECKING:
+    from tests.lab.node import Node
+
+MANY = 200
+MORE = 2000
+
+Figures = dict[str, float]
+Starts = dict[str, dict[str, dict[str, float]]]
+"""Of each start the instructions and the milliseconds: without a `sitecustomize`, with an empty one, and with ours."""
+
+
+def measure(node: Node, packages: Path, rounds: int) -> tuple[Figures, Starts]:
+    """Measure each row of the budgets on a node, and give what starts were measured to take."""
+    figures: Figures = {}
+    bare = make_bare(node)
+    starts: Starts = {"bare": {"instructions": compare_instructions(bare), "ms": compare_times(bare, rounds)}}
+    figures["bare_setuptools"] = measure_setuptools(bare)
+    figures["install"] = time_install(node, rounds)
+
+    lay_packages(node, packages)
+    add_editables(node, range(2))
+    write_package(node)  # the third
+    host = install_shim(node, node.python)
+    notebook = node.make_notebook()
+    start = Start(node, host, [notebook.python, "-c", "pass"], notebook.environ)
+    opened = node.layer(notebook.environment)
+    figures["mount_calls"] = count_mount_calls(notebook)
+    starts["notebook"] = {"instructions": compare_instructions(start, opened), "ms": compare_times(start, rounds)}
+    figures["import"] = time_import(node, rounds)
+    figures |= time_watcher(notebook)
+    figures |= time_package(notebook, rounds)
+
+    listing = count_listing(node)
+    add_distributions(node, MORE)
+    starts["crowded"] = {"instructions": compare_instructions(start, opened), "ms": compare_times(start, rounds)}
+    listing = count_listing(node) - listing
+    remove_distributions(node)
+
+    add_editables(node, range(3, MANY))
+    starts["many"] = {"instructions": compare_instructions(start, opened), "ms": compare_times(start, rounds)}
+
+    return figures | compare_starts(starts, listing), starts
+
+
+def compare_starts(starts: Starts, listing: int) -> Figures:
+    """Give the rows of the budgets that starts are compared for."""
+    added = {name: start["instructions"]["with"] - start["instructions"]["without"] for name, start in starts.items()}
+    ratio = {name: 1 + added[name] / start["instructions"]["without"] for name, start in starts.items()}
+    return {
+        "bare": ratio["bare"],
+        "notebook": ratio["notebook"],
+        "notebook_ms": starts["notebook"]["ms"]["with"],
+        "per_distribution": (added["crowded"] - added["notebook"]) / listing,
+        "per_editable": (added["many"] - added["notebook"]) / (MANY - 3) / 1000,
+        "many_ms": starts["many"]["ms"]["with"],
+    }
+
+
+def measure_setuptools(bare: Start) -> float:
+    """Count a bare start with setuptools' start-up file instead of ours, as a ratio to one with neither."""
+    node, python = bare.node, bare.command[0]
+    with bare.variant("without"):
+        without = count_instructions(node, bare.command)
+        node.pip("install", "--quiet", "setuptools", python=Path(str(python)))
+        with_it = count_instructions(node, bare.command)
+        node.pip("uninstall", "--quiet", "--yes", "setuptools", python=Path(str(python)))
+    return with_it / without
+
+
+def count_listing(node: Node) -> int:
+    """Count the instructions of one listing of the runtime's layer."""
+    layer = str(node.layer(node.runtime))
+    commands = [[node.base, "-IS", "-c", f"import posix; posix.listdir({folder!r})"] for folder in (layer, ".")]
+    listing, nothing = [count_instructions(node, command) for command in commands]
+    return listing - nothing
+
+
+def time_import(node: Node, rounds: int) -> float:
+    """Time `import dbx_patch`, in milliseconds."""
+    more = [
+        time_command(node, [node.python, "-c", "import dbx_patch"]) - time_command(node, [node.python, "-c", "pass"])
+        for _ in range(rounds)
+    ]
+    return statistics.median(more) * 1000
+
+
+def time_install(node: Node, rounds: int) -> float:
+    """Time an install of the shim with its proof, in seconds."""
+    times = []
+    for _ in range(rounds):
+        before = time.perf_counter()
+        install_shim(node, node.python)
+        times.append(time.perf_counter() - before)
+        done = node.dbx_patch("dbx_patch.uninstall")
+        assert done.returncode == 0, done.stderr
+    return statistics.median(times)

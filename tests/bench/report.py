@@ -1,0 +1,94 @@
+"""Shows what was measured: as a table for people, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.bench.budgets import BUDGETS, Budget, is_over
+
+if TYPE_CHECKING:
+    from tests.bench.measure import Figures, Starts
+
+OVER = "**{}** (over)"
+STARTS = {
+    "bare": "bare",
+    "notebook": "notebook, 3 editable installs",
+    "crowded": "and 2,000 more distributions",
+    "many": "notebook, 200 editable installs",
+}
+SITECUSTOMIZES = {"without": "none", "empty": "an empty one", "off": "ours, turned off", "with": "ours"}
+STAGES = {
+    "one file more is looked for, and run": ("without", "empty"),
+    "our byte code is read, and makes functions": ("empty", "off"),
+    "these do their work": ("off", "with"),
+}
+"""What a start takes more, from one variant to another."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of the benchmark."""
+
+    tools: dict[str, str]
+    """The tools that measured, and their versions."""
+    rounds: int
+    pythons: dict[str, str] = field(default_factory=dict)
+    """Each interpreter's whole version."""
+    figures: dict[str, Figures] = field(default_factory=dict)
+    """Each interpreter's figures, by the key of their budget."""
+    starts: dict[str, Starts] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Write it as JSON."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read it again."""
+        written: dict[str, Any] = json.loads(text)
+        return cls(**written)
+
+    def to_table(self) -> str:
+        """Write it as tables in Markdown: the figures beside their budgets, and the starts that they come from."""
+        figures = [["what", "at most", *self.figures]]
+        for key, budget in BUDGETS.items():
+            most = "" if budget.most is None else f"{budget.most:g} "
+            found = [show(budget, measured[key]) for measured in self.figures.values()]
+            figures.append([budget.what, f"{most}{budget.unit}", *found])
+        starts = [["start", "`sitecustomize.py`", *self.starts]]
+        for name, what in STARTS.items():
+            for variant, which in SITECUSTOMIZES.items():
+                found = [show_start(measured[name], variant) for measured in self.starts.values()]
+                starts.append([what, which, *found])
+        stages = [["start", "thousand instructions more", *self.starts]]
+        for name in ("bare", "notebook"):
+            for stage, (before, after) in STAGES.items():
+                counts = [measured[name]["instructions"] for measured in self.starts.values()]
+                stages.append([STARTS[name], stage, *(f"{(each[after] - each[before]) / 1000:.0f}" for each in counts)])
+        tools = ", ".join(" ".join(named) for named in self.tools.items())
+        by = f"CPython {', '.join(self.pythons.values())}; {tools}; rounds: {self.rounds}."
+        return f"{join(figures)}\n\n{join(starts)}\n\n{join(stages)}\n\n{by}\n"
+
+
+def show(budget: Budget, figure: float) -> str:
+    """Show a figure with as many digits as it is worth."""
+    few = 2 if figure < 10 else 1
+    digits = 0 if budget.unit == "calls" else few + budget.unit.startswith("x ")
+    text = f"{figure:.{digits}f}"
+    return OVER.format(text) if is_over(budget, figure) else text
+
+
+def show_start(start: dict[str, dict[str, float]], variant: str) -> str:
+    """Show what a start takes without a `sitecustomize`, or what it takes more with another."""
+    instructions, ms = start["instructions"], start["ms"][variant]
+    if variant == "without":
+        return f"{instructions[variant] / 1e6:.1f} M, {ms:.1f} ms"
+    return f"{instructions[variant] / instructions['without']:.3f} x, {ms:+.2f} ms"
+
+
+def join(lines: list[list[str]]) -> str:
+    """Join cells to a table."""
+    rows = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([rows[0], f"|{'---|' * len(lines[0])}", *rows[1:]])
