@@ -4,9 +4,9 @@
 # Every start of Python runs this file: it imports only what `site` has loaded by then, prints nothing, lets no
 # exception out, and keeps to the syntax of Python 3.9, for we do not choose who starts it. A start pays for what is
 # loaded, not for what is run. So three files beside this one are loaded when there is something for them to do:
-# `*_editables` where a layer has a `.pth` file, `*_finders` where an editable install has a finder, `*_hooks` when a
-# hook of Databricks' is imported. The same rules hold for them. What they avoid, they avoid for cause, counted in
-# instructions of a bare start:
+# `*_editables` where a layer has a `.pth` file, `*_finders` where an install has a finder or an import is about to
+# fail, `*_hooks` when a hook of Databricks' is imported. The same rules hold for them. What they avoid, they avoid for
+# cause, counted in instructions of a bare start:
 # - `typing`, `importlib.util` and `__future__` cost a file or more each; `threading` must not come before gevent
 #   (virtualenv #1895).
 # - A class costs 0.4 %, a function 0.05 %; annotations are a twentieth of all that we cost, so types are in comments
