@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dbx_patch.installer._exceptions import InstallerError, NotAliveError
+from dbx_patch.installer._changes import put_into, sweep, take_away
+from dbx_patch.installer._errors import InstallerError, NotLiveError
 from dbx_patch.installer._interpreter import Answer, ask, plain_environ
-from dbx_patch.installer._lock import lock
+from dbx_patch.installer._places import SHIM_FILE, Place, Slot, choose_places, find_hosts, read, slot_of
 from dbx_patch.installer._proof import prove
 from dbx_patch.installer._receipts import forget, record
-from dbx_patch.installer._render import is_ours, list_parts, read_stamp
 from dbx_patch.installer._shown import Shown
-from dbx_patch.installer._slots import SHIM_FILE, Place, Slot, choose_places, find_hosts, read, slot_of
-from dbx_patch.installer._steps import put_into, sweep, take_away
-from dbx_patch.installer._transaction import Transaction
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.installer.files import Transaction, lock
+from dbx_patch.installer.shim_files import is_ours, list_parts, read_stamp
+from dbx_patch.sitecustomize_template import template
 from packaging.version import InvalidVersion, Version
 
 
@@ -50,9 +49,7 @@ class Installation(Shown):
 
     def __str__(self) -> str:
         if self.kept:
-            newer = (
-                f"dbx-patch {self.version} is installed for {self.python}, which is newer than {sitecustomize.VERSION}"
-            )
+            newer = f"dbx-patch {self.version} is installed for {self.python}, which is newer than {template.VERSION}"
             return f"{newer}; it was kept.\nTo replace it, run the same with --force."
         if self.dry_run:
             head = (
@@ -163,7 +160,7 @@ def install(python: str, *, force: bool = False, alone: bool = False, dry_run: b
                 continue
             try:
                 done = put(answer, place, reasons, dry_run=dry_run)
-            except (NotAliveError, PermissionError) as error:
+            except (NotLiveError, PermissionError) as error:
                 reasons.append(explain(error))
                 continue
             if not dry_run:
@@ -196,7 +193,7 @@ def uninstall(python: str, *, dry_run: bool = False) -> Uninstallation:
 def put(answer: Answer, place: Place, passed_over: list[str], *, dry_run: bool) -> Installation:
     """Put the shim into a place, and prove that it runs.
 
-    Raises NotAliveError if it does not, InstallerError if that can't be told, and OSError; then everything is put back.
+    Raises NotLiveError if it does not, InstallerError if that can't be told, and OSError; then everything is put back.
     """
     with Transaction(dry_run=dry_run) as transaction:
         put_into(transaction, answer, place)
@@ -208,7 +205,7 @@ def put(answer: Answer, place: Place, passed_over: list[str], *, dry_run: bool) 
         sweep(answer, transaction.changed)
     return Installation(
         answer.python,
-        sitecustomize.VERSION,
+        template.VERSION,
         place.slot,
         str(place.shim),
         str(place.host),
@@ -237,8 +234,8 @@ def status(python: str) -> Status:
         slot=slot_of(host),
         file=str(shim) if shim else None,
         shadowed_by=str(first) if shim and first and not live and first != host else None,
-        disabled=sitecustomize.switched_on(b"DBX_PATCH_DISABLE"),
-        hooks=live.get("hooks") or dict.fromkeys(sitecustomize.HOOKS, ""),
+        disabled=template.is_switched_on(b"DBX_PATCH_DISABLE"),
+        hooks=live.get("hooks") or dict.fromkeys(template.HOOKS, ""),
         layers=list(answer.layers),
     )
 
@@ -270,7 +267,7 @@ def find_newer(shim: Path) -> str | None:
     """Find the version of an installed shim that is newer than ours."""
     stamp = read_stamp(read(shim))
     try:
-        newer = stamp is not None and Version(stamp.version) > Version(sitecustomize.VERSION)
+        newer = stamp is not None and Version(stamp.version) > Version(template.VERSION)
     except InvalidVersion:
         return None
     return stamp.version if stamp and newer else None

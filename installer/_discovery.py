@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dbx_patch.installer._exceptions import InstallerError
+from dbx_patch.installer._errors import InstallerError
 from dbx_patch.installer._interpreter import ask, plain_environ
 from dbx_patch.installer._receipts import list_receipts
 from dbx_patch.installer._trust import find_exposed, own

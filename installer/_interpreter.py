@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbx_patch.installer._exceptions import InstallerError
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.installer._errors import InstallerError
+from dbx_patch.sitecustomize_template import template
 
 PROBE = Path(__file__).with_name("_probe.py")
-TEMPLATE = Path(sitecustomize.__file__)
+TEMPLATE = Path(template.__file__)
 OLDEST = (3, 9)
 """The oldest Python whose syntax the shim keeps to."""
 TIMEOUT = 120

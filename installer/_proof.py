@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dbx_patch.installer._exceptions import InstallerError, NotAliveError
+from dbx_patch.installer._errors import InstallerError, NotLiveError
 from dbx_patch.installer._interpreter import Answer, ask, last_line, plain_environ, run
-from dbx_patch.installer._slots import Place, Slot, find_kernel_folders
+from dbx_patch.installer._places import Place, Slot, find_kernel_folders
 from dbx_patch.installer._trust import scratch_folder
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.sitecustomize_template import template
 
 
 def prove(answer: Answer, place: Place) -> None:
     """Start the interpreter, and each kind of notebook environment made from it, and see the shim alive in all.
 
-    Raises NotAliveError if it is not, InstallerError if one can't be made, and OSError.
+    Raises NotLiveError if it is not, InstallerError if one can't be made, and OSError.
     """
     check_alive(ask(answer.python, plain_environ()), answer, place)
     if place.slot is Slot.PTH:  # it is good for that environment alone
@@ -59,13 +59,13 @@ def check_alive(found: Answer, answer: Answer, place: Place) -> None:
         )
         said = f", and Python said: {last_line(found.stderr)}" if found.stderr else ""
         msg = f"The shim is not alive in {found.python}: {cause}{said}"
-        raise NotAliveError(msg)
-    if found.live["version"] != sitecustomize.VERSION:
+        raise NotLiveError(msg)
+    if found.live["version"] != template.VERSION:
         msg = (
             f"{found.python} runs version {found.live['version']} from {found.live['file']} instead:"
             " upgrade that one first"
         )
-        raise NotAliveError(msg)
+        raise NotLiveError(msg)
     if found.stderr and not answer.stderr:
         msg = f"{found.python} wrote to stderr as it started with the shim: {last_line(found.stderr)}"
-        raise NotAliveError(msg)
+        raise NotLiveError(msg)

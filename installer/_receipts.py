@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from dbx_patch.installer._exceptions import InstallerError
-from dbx_patch.installer._lock import lock
-from dbx_patch.installer._transaction import Before, replace
+from dbx_patch.installer._errors import InstallerError
 from dbx_patch.installer._trust import find_exposed, own
+from dbx_patch.installer.files import Before, lock, replace
 
 FORMAT = 1
 """Raised when an older version could no longer read the file."""

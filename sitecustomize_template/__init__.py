@@ -1,1 +1,58 @@
-"""The start-up shim, as the module that the installer writes into site-packages."""
+"""The start-up shim: the files that the installer writes into site-packages, named as they are named there."""
+
+from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as template
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Literal, TypedDict
+
+    Find = Callable[[str, "Sequence[str] | None", "ModuleType | None"], "ModuleSpec | None"]
+    """The `find_spec` of a finder on `sys.meta_path`."""
+
+    EventKind = Literal[
+        "file refused",
+        "file unreadable",
+        "finder failed",
+        "finder honored",
+        "finder missing",
+        "hook incompatible",
+        "hook patched",
+        "import failed",
+        "import line failed",
+        "install kept",
+        "layer refused",
+        "part replaced",
+        "part unusable",
+        "root available",
+        "root honored",
+        "root unavailable",
+        "step failed",
+    ]
+    """What the shim's journal can report. The doctor matches these; the text of an event is for people."""
+
+    Event = tuple[EventKind, str, str]
+    """An entry of the journal: its kind, its subject (a file, folder, module or function), and a text for people."""
+
+    class Editable(TypedDict):
+        """A line of a `.pth` file that an editable install wrote: it names a root, or imports a finder's module."""
+
+        layer: str
+        pth: str
+        line: str
+        root: str
+        finder: str
+        written: int
+        """The modification time of the finder's file, in nanoseconds; 0 if there is none."""
+
+
+__all__ = ["LOADER", "PARTS", "SHIM", "template"]
+
+SHIM = "dbx_patch_sitecustomize.py"
+"""The file that every start runs."""
+PARTS = ("editables", "finders", "hooks")
+"""The files that it loads when they are needed: `dbx_patch_sitecustomize_<part>.py`."""
+LOADER = "sitecustomize.py"
+"""The file that loads the shim: the whole `sitecustomize.py`, or the block at the end of a foreign one."""

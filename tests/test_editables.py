@@ -176,7 +176,7 @@ def test_template_is_a_module_that_does_not_start_when_it_is_imported(notebook: 
     code = """\
 import sys
 before = list(sys.meta_path), list(sys.path)
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.sitecustomize_template import template
 print(before == (list(sys.meta_path), list(sys.path)), sitecustomize.started, sitecustomize.journal)
 """
     done = notebook.run(code, OFF, check=True)

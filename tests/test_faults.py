@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer._render import fill
+from dbx_patch.installer.shim_files import fill
 
 from tests.lab.disks import disk_in_memory, immutable
 from tests.lab.node import Node

@@ -443,7 +443,7 @@ sys.path[:0] = [{str(installed.root)!r} + "/usr/../Workspace"]
 sys.path[:0] = ["/Workspace/a", "/Volumes/a", "/dbfs/a", "/.fuse-mounts/wsfs", "", "relative", "//Workspace/a"]
 """
     notebook = installed.make_notebook()
-    modules = "import ast, dis, fnmatch, hashlib, inspect, json, platform, re, secrets, tempfile, dbx_patch._patches"
+    modules = "import ast, dis, fnmatch, hashlib, inspect, json, platform, re, secrets, tempfile, dbx_patch._process"
     loaded = f"{modules}, dbx_patch.installer, dbx_patch._fingerprint\n"  # imports, which ask the whole path
     try:
         for folder in (str(installed.workspace), str(link / "x"), "/Volumes", "/dbfs", "/.fuse-mounts", '"/Workspace'):

@@ -326,7 +326,7 @@ sys.meta_path.insert(0, WsfsPathFinder())
 
 def test_probe_leaves_nothing_behind(lab: Lab) -> None:
     code = """
-import dbx_patch._patches, tempfile, os
+import dbx_patch._process, tempfile, os
 def now():
     files = os.listdir(tempfile.gettempdir())
     return list(sys.path), set(sys.modules), set(sys.path_importer_cache), sys.getprofile(), files

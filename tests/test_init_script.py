@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dbx_patch.installer._init_script import DEPENDENCIES, SECONDS_FOR_PIP, render_init_script
 from packaging.requirements import Requirement
 
 from dbx_patch import __version__
-from dbx_patch._init_script import DEPENDENCIES, SECONDS_FOR_PIP, render_init_script
 from tests.lab.trace import require
 from tests.lab.wheels import LOWEST, REPOSITORY
 

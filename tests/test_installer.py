@@ -12,8 +12,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer._render import fill
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.installer.shim_files import fill
+from dbx_patch.sitecustomize_template import template
 
 from tests.lab.missing import need_root
 from tests.lab.node import OFF
@@ -64,8 +64,8 @@ def test_says_what_it_did_and_where_it_is(ready: Node) -> None:
     assert (status["live"], status["slot"], status["shadowed_by"]) == (True, slot, None)
     assert status["file"] == str(layer / SHIM)
     assert status["version"] == installed["version"]
-    assert status["hooks"] == dict.fromkeys(sitecustomize.HOOKS, "armed")
-    assert before["hooks"] == dict.fromkeys(sitecustomize.HOOKS, "")
+    assert status["hooks"] == dict.fromkeys(template.HOOKS, "armed")
+    assert before["hooks"] == dict.fromkeys(template.HOOKS, "")
     assert "  sys_path_init: armed\n" in ready.dbx_patch("dbx_patch", "status").stdout
 
 

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
-from dbx_patch.sitecustomize_template import sitecustomize as shim
+from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dbx_patch.sitecustomize_template._types import Editable
+    from dbx_patch.sitecustomize_template import Editable
 
     from tests.lab.node import Node
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
-from dbx_patch._report import Cause
+from dbx_patch._doctor._report import Cause
 from tests.lab.wheels import REPOSITORY, list_sources
 
 TEMPLATES = sorted(REPOSITORY.glob("sitecustomize_template/sitecustomize*.py"))

@@ -1,17 +1,11 @@
 """Editable Python installs that work in Databricks notebooks."""
 
-from dbx_patch.sitecustomize_template.sitecustomize import VERSION as __version__
+from dbx_patch.sitecustomize_template.dbx_patch_sitecustomize import VERSION as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dbx_patch._doctor import doctor
+    from dbx_patch._doctor import Diagnosis, Report, Step, doctor
     from dbx_patch._fingerprint import fingerprint
-    from dbx_patch._here import (
-        check_sitecustomize_status,
-        install_sitecustomize,
-        patch_and_install,
-        uninstall_sitecustomize,
-    )
     from dbx_patch._inventory import (
         EditableInstall,
         Shadow,
@@ -19,14 +13,19 @@ if TYPE_CHECKING:
         editable_installs,
         verify_editable_installs,
     )
-    from dbx_patch._patches import (
+    from dbx_patch._notebook import (
+        check_sitecustomize_status,
+        install_sitecustomize,
+        patch_and_install,
+        uninstall_sitecustomize,
+    )
+    from dbx_patch._process import (
         HookStatus,
         PatchStatus,
         check_patch_status,
         patch_dbx,
         remove_all_patches,
     )
-    from dbx_patch._report import Diagnosis, Report, Step
 
 __all__ = [
     "Diagnosis",
@@ -59,7 +58,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(msg)
     from importlib import import_module  # noqa: PLC0415  # see above
 
-    parts = ("_patches", "_inventory", "_report", "_here", "_doctor", "_fingerprint")
+    parts = ("_process", "_inventory", "_notebook", "_doctor", "_fingerprint")
     modules = (import_module(f"dbx_patch.{part}") for part in parts)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 

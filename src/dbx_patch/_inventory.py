@@ -19,10 +19,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from dbx_patch.installer._shown import Shown
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:
-    from dbx_patch.sitecustomize_template._types import Editable
+    from dbx_patch.sitecustomize_template import Editable
 
 SHARED = ("/Workspace/", "/Volumes/", "/dbfs/", "/local_disk0/.ephemeral_nfs/")
 """The folders that executors see as well; all others are the driver's own."""
@@ -122,7 +122,7 @@ def verify_editable_installs() -> Verification:
 def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
     """Give the `.pth` files of a layer, each with the lines of one project."""
     try:
-        found: list[Editable] = sitecustomize.load("editables").read_editables(layer)
+        found: list[Editable] = template.load("editables").read_editables(layer)
     except OSError:
         return
     groups: dict[tuple[str, str], list[Editable]] = {}
@@ -291,7 +291,7 @@ def locate(name: str) -> list[str]:
 
 def is_inside(location: str, folders: list[str]) -> bool:
     """Tell whether a location lies in one of some folders, in whichever spelling."""
-    spell = sitecustomize.load("editables").one_spelling
+    spell = template.load("editables").normalize
     return any(
         Path(spell(location)).is_relative_to(spell(folder)) or Path(location).resolve().is_relative_to(folder)
         for folder in folders
@@ -300,7 +300,7 @@ def is_inside(location: str, folders: list[str]) -> bool:
 
 def find_layers() -> list[str]:
     """List the site- and dist-packages folders on `sys.path`, in its order."""
-    return list(filter(sitecustomize.is_layer, sys.path))
+    return list(filter(template.is_layer, sys.path))
 
 
 def find_layer(location: str) -> str | None:
@@ -330,7 +330,7 @@ def find_unreadable(roots: list[str]) -> Iterator[str]:
 
 def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[tuple[Caveat, str]]:
     """Tell what works in this process and may not elsewhere: in a word, and for people."""
-    folder = f"{sitecustomize.load('editables').one_spelling(project)}/" if project else ""
+    folder = f"{template.load('editables').normalize(project)}/" if project else ""
     for name in sorted(TAKEN.intersection(names)):
         text = f"Databricks uses the top-level name {name} itself, and one of the two is hidden: rename it"
         yield "name taken", text

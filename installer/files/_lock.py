@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dbx_patch.installer._exceptions import InstallerError
-from dbx_patch.installer._transaction import TEMPORARY
+from dbx_patch.installer._errors import InstallerError
+from dbx_patch.installer.files._transaction import TEMPORARY
 
 PATIENCE = 60.0
 """Seconds that another installer is waited for; one takes less than one."""

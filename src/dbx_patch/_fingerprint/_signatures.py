@@ -14,7 +14,7 @@ from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_VARARGS, CO_VARKEYWORDS
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from dbx_patch._redact import NAME, OTHER, plain, tell_module, tell_name
+from dbx_patch._fingerprint._redact import NAME, OTHER, plain, tell_module, tell_name
 
 MOST_NAMES = 500
 VALUES = (bool, bytes, dict, float, frozenset, int, list, set, str, tuple, type(None))

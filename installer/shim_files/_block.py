@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
+
+from dbx_patch.sitecustomize_template import LOADER, template
 
 BEGIN, END = "# >>> dbx-patch >>>", "# <<< dbx-patch <<<"
 OWN = f"{BEGIN} (the whole file is dbx-patch's)"
 RENDERED = f"{BEGIN} (rendered by dbx-patch)"
 NEWLINE_ADDED = f"{BEGIN} (behind a newline that was not there)"
 
-BLOCK = """\
-{begin}
-# Loads the start-up shim of dbx-patch, which makes editable installs importable on Databricks.
-# `python -m dbx_patch.uninstall` removes these lines; to delete them by hand does no harm.
-try:
-    def _dbx_patch(name="dbx_patch_sitecustomize", path={shim!a}):
-        import sys, _frozen_importlib_external as importlib_external
-        if name not in sys.modules:
-            code = importlib_external.SourceFileLoader(name, path).get_code(name)
-            module = sys.modules[name] = type(sys)(name)
-            module.__file__ = path
-            exec(code, vars(module))
-    _dbx_patch()
-    del _dbx_patch
-except BaseException:  # nothing here may keep Python from starting
-    pass
-{end}
-"""
+LOADER_FILE = Path(template.__file__).with_name(LOADER)
+"""The block, as the whole `sitecustomize.py` that slot 1 writes."""
 
+PATH = r"path(?:: str = |=)(.*)\)(?: -> None)?:\r?\n"
+"""Where a block names the shim: in this version's, and in those of 0.1.0."""
 ANY_BLOCK = re.compile(
     rb"(?:\r?\n" + re.escape(NEWLINE_ADDED.encode()) + rb"|^" + re.escape(BEGIN.encode()) + rb"(?! \(behind)[^\r\n]*)"
     rb"\r?\n.*?^" + re.escape(END.encode()) + rb"(?:\r?\n|\Z)",
@@ -36,15 +25,22 @@ ANY_BLOCK = re.compile(
 )
 
 
+def write_block(begin: str, shim: str) -> bytes:
+    """Return the block that loads the shim at a path, with `begin` as its first line."""
+    block = LOADER_FILE.read_text("ascii").replace(OWN, begin, 1)
+    # `!a`: a path may have any character, and the file that the block is added to any encoding.
+    return block.replace('path: str = ""', f"path: str = {shim!a}", 1).encode("ascii")
+
+
 def add_block(content: bytes | None, shim: str) -> bytes:
     """Append the block that loads the shim at a path, to a file or, if None, to none; once, however often asked."""
     if content is None:
-        return BLOCK.format(begin=OWN, end=END, shim=shim).encode("ascii")
+        return write_block(OWN, shim)
     if shim in list_shims(content):
         return content
     if content and not content.endswith(b"\n"):
-        return content + b"\n" + BLOCK.format(begin=NEWLINE_ADDED, end=END, shim=shim).encode("ascii")
-    return content + BLOCK.format(begin=BEGIN, end=END, shim=shim).encode("ascii")
+        return content + b"\n" + write_block(NEWLINE_ADDED, shim)
+    return content + write_block(BEGIN, shim)
 
 
 def remove_block(content: bytes, shim: str) -> bytes | None:
@@ -56,9 +52,14 @@ def remove_block(content: bytes, shim: str) -> bytes | None:
     return rest or (None if is_own(content) else rest)
 
 
+def remove_every_block(content: bytes) -> bytes:
+    """Remove the blocks of every version and shim."""
+    return ANY_BLOCK.sub(b"", content)
+
+
 def write_pth(shim: str) -> bytes:
     """Write a `.pth` file that loads the shim at a path: `site` runs a line that begins with `import`, and no other."""
-    lines = BLOCK.format(begin=BEGIN, end=END, shim=shim).splitlines()[1:-1]
+    lines = write_block(BEGIN, shim).decode("ascii").splitlines()[1:-1]
     comments = [line for line in lines if line.startswith("# ")]
     code = "\n".join(line for line in lines if not line.startswith("# "))
     return "\n".join([OWN, *comments, f"import sys; exec({code!a})", END, ""]).encode("ascii")
@@ -69,7 +70,7 @@ def list_shims_of_pth(content: bytes) -> list[str]:
     if not is_own(content):
         return []
     codes = [line.partition(b"exec(")[2][:-1] for line in content.splitlines() if line.startswith(b"import sys; exec(")]
-    loaded = (re.search(r"path=(.*)\):\n", ast.literal_eval(code.decode("ascii"))) for code in codes)
+    loaded = (re.search(PATH, ast.literal_eval(code.decode("ascii"))) for code in codes)
     return [ast.literal_eval(path[1]) for path in loaded if path]
 
 
@@ -87,5 +88,5 @@ def find_shim(block: bytes) -> str | None:
     """Find the path that a block loads."""
     if block.startswith(RENDERED.encode()):
         return ""
-    path = re.search(rb"path=(.*)\):\r?\n", block)
-    return str(ast.literal_eval(path[1].decode("ascii"))) if path else None
+    path = re.search(PATH, block.decode("ascii", "replace"))
+    return str(ast.literal_eval(path[1])) if path else None

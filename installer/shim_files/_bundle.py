@@ -7,10 +7,9 @@ import re
 import symtable
 import tokenize
 
-from dbx_patch.installer._block import END, RENDERED
-from dbx_patch.installer._interpreter import TEMPLATE
-from dbx_patch.installer._render import PARTS, fill, list_parts
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.installer.shim_files._block import END, RENDERED
+from dbx_patch.installer.shim_files._stamp import TEMPLATE, fill, list_parts
+from dbx_patch.sitecustomize_template import PARTS, template
 
 BUNDLE = """\
 {begin}
@@ -31,14 +30,14 @@ except BaseException:  # nothing here may keep Python from starting
     pass
 {end}
 """
-TYPES = re.compile(r"^if False:\n( .*\n)+\n", re.MULTILINE)
-"""The lines that mypy alone reads, with an import that no function may have."""
+VARIABLE = re.compile(r'^(\w+): "?[^"=]*"? = ', re.MULTILINE)
+"""A module's variable with its type, which a variable that a function declares global can't have."""
 
 
 def render_bundle() -> bytes:
     """Render the shim's files into one, which any supported Python runs. The same in, the same out."""
     sources = dict(zip(("shim", *PARTS), (TEMPLATE, *list_parts(TEMPLATE)), strict=True))
-    stamp = {"VERSION": sitecustomize.VERSION, "GENERATED_FOR": "an image"}
+    stamp = {"VERSION": template.VERSION, "GENERATED_FOR": "an image"}
     functions = [
         make_function(f"_dbx_patch_{name}", fill(file.read_text("utf-8"), stamp).decode())
         for name, file in sources.items()
@@ -46,8 +45,8 @@ def render_bundle() -> bytes:
     bundle = BUNDLE.format(
         begin=RENDERED,
         end=END,
-        version=sitecustomize.VERSION,
-        name=sitecustomize.LIVE_NAME,
+        version=template.VERSION,
+        name=template.LIVE_NAME,
         functions=indent("\n".join(functions), 8),
         embedded=", ".join(f'"{part}": _dbx_patch_{part}.__code__' for part in PARTS),
     )
@@ -59,7 +58,7 @@ def make_function(name: str, source: str) -> str:
 
     As code of its own it is compiled with the file, and cached with it, without being run.
     """
-    body = TYPES.sub("", source)
+    body = VARIABLE.sub(r"\1 = ", source)
     symbols = symtable.symtable(body, name, "exec").get_symbols()
     names = sorted(symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported())
     return f"def {name}():\n    global {', '.join(names)}\n{indent(body, 4)}"

@@ -8,13 +8,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbx_patch.installer._interpreter import TEMPLATE, Answer
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.installer._interpreter import Answer
+from dbx_patch.sitecustomize_template import PARTS, template
 
 OWNER = (b"# This is the start-up shim of dbx-patch:", b"# This file is a part of dbx-patch's start-up shim:")
 """How every version's files begin, and by which they are known as ours."""
-PARTS = ("editables", "finders", "hooks")
-"""What the shim's other files are called, behind its own name."""
+TEMPLATE = Path(template.__file__)
+"""The shim as it is installed, but for the stamp."""
 STAMP = re.compile(r"^(VERSION|INSTALLED_AS|GENERATED_FOR|DIGEST) = (.*)$", re.MULTILINE)
 
 
@@ -35,7 +35,7 @@ def render(answer: Answer, shim: Path) -> dict[Path, bytes]:
     """Render the shim's files for one interpreter, the one that loads the others last. The same in, the same out."""
     version = ".".join(map(str, answer.version[:2]))
     values = {
-        "VERSION": sitecustomize.VERSION,
+        "VERSION": template.VERSION,
         "INSTALLED_AS": str(shim),
         "GENERATED_FOR": f"CPython {version} in {answer.prefix}",
     }

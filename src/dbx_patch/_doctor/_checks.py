@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from dbx_patch import installer
-from dbx_patch._follow import find_editables, finds, follow, path_entries
-from dbx_patch._here import find_dbutils
+from dbx_patch._doctor._report import IMPORTABLE, Cause, Diagnosis, Report, Step
+from dbx_patch._doctor._trace import find_editables, finds, follow, path_entries
 from dbx_patch._inventory import (
     TAKEN,
     EditableInstall,
@@ -27,15 +27,15 @@ from dbx_patch._inventory import (
     is_inside,
     locate,
 )
-from dbx_patch._patches import HARMLESS, check_patched, find_shim
-from dbx_patch._report import IMPORTABLE, Cause, Diagnosis, Report, Step
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch._notebook import find_dbutils
+from dbx_patch._process import HARMLESS, check_patched, find_shim
+from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:
-    from dbx_patch.sitecustomize_template._types import Editable
+    from dbx_patch.sitecustomize_template import Editable
 
 PATCH = "import dbx_patch; dbx_patch.patch_dbx()"
-RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*sitecustomize.HOOKS, *HARMLESS)))
+RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*template.HOOKS, *HARMLESS)))
 """Top-level names that are Python's or Databricks'. To move theirs away would stop the interpreter or the cluster."""
 
 
@@ -189,13 +189,13 @@ def diagnose_shim(module: str, install: EditableInstall | None) -> Iterator[Diag
     if shim is not None and shim.started:
         return
     evidence = (f"Python reads no .pth file of {install.layer} here: {install.pth}",) if install else ()
-    if install and install.layer in sitecustomize.load("editables").find_opened():
+    if install and install.layer in template.load("editables").find_opened_layers():
         evidence = (f"installed by: {install.pth}",)
     command = PATCH if in_notebook() else installer.name_command(sys.executable)
     if sys.flags.no_site:
         summary = "this process was started without the site module (python -S), and so without start-up files"
         yield Diagnosis(module, "started without site", summary, evidence, PATCH if in_notebook() else "")
-    if sitecustomize.switched_on(b"DBX_PATCH_DISABLE"):
+    if template.is_switched_on(b"DBX_PATCH_DISABLE"):
         on = f'import os; del os.environ["DBX_PATCH_DISABLE"]; {PATCH}' if in_notebook() else "unset DBX_PATCH_DISABLE"
         yield Diagnosis(module, "shim turned off", "DBX_PATCH_DISABLE is set in this process", evidence, on)
     if shim is not None:
@@ -321,7 +321,7 @@ def diagnose_missing(module: str, install: EditableInstall, top: str, shown: tup
 
 def diagnose_refusals(module: str) -> Iterator[Diagnosis]:
     """Tell of layers and `.pth` files that are not trusted or can't be read: what they offer can't be known."""
-    part = sitecustomize.load("editables")
+    part = template.load("editables")
     top = module.partition(".")[0]
     for layer in filter(os.path.isdir, find_layers()):
         files = sorted(name for name in list_folder(Path(layer)) if name.endswith(".pth"))
@@ -359,7 +359,7 @@ def show_lines(editables: list[Editable]) -> tuple[str, ...]:
     shown = []
     for editable in editables:
         try:
-            lines = [line.rstrip() for line in sitecustomize.load("editables").read_pth(editable["pth"])]
+            lines = [line.rstrip() for line in template.load("editables").read_pth(editable["pth"])]
             shown.append(f"{editable['pth']}, line {lines.index(editable['line']) + 1}: {editable['line']}")
         except (OSError, ValueError):  # it has changed since
             shown.append(f"{editable['pth']}: {editable['line']}")

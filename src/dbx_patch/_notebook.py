@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from dbx_patch import installer
-from dbx_patch._patches import patch_dbx
+from dbx_patch._process import patch_dbx
 
 
 def install_sitecustomize(python: str = sys.executable, *, force: bool = False) -> installer.Installation:

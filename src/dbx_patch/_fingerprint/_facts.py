@@ -17,10 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dbx_patch._patches import HARMLESS, find_module
-from dbx_patch._redact import HOOK_MODULES, OTHER, match, may_touch, plain, redact, tell_type
-from dbx_patch._shape import read_module, read_source
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch._fingerprint._redact import HOOK_MODULES, OTHER, match, may_touch, plain, redact, tell_type
+from dbx_patch._fingerprint._signatures import read_module, read_source
+from dbx_patch._process import HARMLESS, find_module
+from dbx_patch.sitecustomize_template import template
 
 RUNTIME = r"(client\.)?\d{1,2}(\.(\d{1,2}|x)){0,3}(-(aarch64|cpu|esr|gpu|lts|ml|photon|scala2\.1\d))*"
 VERSION = r"\d{1,4}(\.\d{1,4}){0,3}((a|b|rc|\.post|\.dev)\d{1,3})?"
@@ -47,10 +47,10 @@ def fingerprint() -> dict[str, Any]:
 
     None is what is not known. Where a fact can't be told, the name of the error is in its place; nothing is raised.
     """
-    shim = sys.modules.get(sitecustomize.LIVE_NAME)
+    shim = sys.modules.get(template.LIVE_NAME)
     return {
         "schema": 1,
-        "dbx_patch": sitecustomize.VERSION,
+        "dbx_patch": template.VERSION,
         "runtime": match(RUNTIME, os.environ.get("DATABRICKS_RUNTIME_VERSION")),
         "kernel": "ipykernel" in sys.modules,
         "python": attempt(tell_python),
@@ -110,8 +110,8 @@ def tell_entry(entry: object) -> dict[str, Any]:
         told["kind"] = "no string"
     elif may_touch(path):
         told["kind"] = "folder" if Path(path).is_dir() else "file" if Path(path).exists() else "absent"
-    if sitecustomize.is_layer(path):
-        told["layer"] = {"opened_by_site": path in sitecustomize.load("editables").find_opened()}
+    if template.is_layer(path):
+        told["layer"] = {"opened_by_site": path in template.load("editables").find_opened_layers()}
         if told["kind"] == "folder":
             told["layer"] |= tell_layer([file.name for file in Path(path).iterdir()])
     return told
@@ -152,12 +152,12 @@ def tell_start_file(file: str) -> dict[str, Any]:
     content = read(file)
     told = {"file": redact(file), "link": may_touch(str(Path(file).parent)) and Path(file).is_symlink()}
     try:
-        from dbx_patch.installer._block import ANY_BLOCK, is_own, list_shims  # noqa: PLC0415  # it needs what may lack
+        from dbx_patch.installer.shim_files import is_own, list_shims, remove_every_block  # noqa: PLC0415  # it needs what may lack
     except ImportError:
         return told | {"lines_of_ours": None}
     if content is None:
         return told | {"lines_of_ours": None}
-    rest = ANY_BLOCK.sub(b"", content)
+    rest = remove_every_block(content)
     ours = "all" if is_own(content) else "some" if list_shims(content) else "none"
     return told | {"lines_of_ours": ours, "sha256_of_the_rest": hashlib.sha256(rest).hexdigest()}
 
@@ -169,7 +169,7 @@ def tell_shim(shim: object) -> dict[str, Any]:
     loader = plain(vars_of(sys.modules.get("sitecustomize")).get("__file__"))
     slot = {"all": 1, "some": 2}.get(tell_start_file(loader)["lines_of_ours"])
     if slot is None and any(
-        Path(folder, PTH_OF_OURS).exists() for folder in find_folders() if sitecustomize.is_layer(folder)
+        Path(folder, PTH_OF_OURS).exists() for folder in find_folders() if template.is_layer(folder)
     ):
         slot = 3
     return {

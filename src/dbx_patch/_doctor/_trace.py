@@ -9,14 +9,14 @@ from importlib.machinery import BuiltinImporter, FileFinder, FrozenImporter, Pat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dbx_patch._fingerprint import LOADERS
+from dbx_patch._doctor._report import Kind, Step
+from dbx_patch._fingerprint._facts import LOADERS
 from dbx_patch._inventory import EditableInstall, is_inside
-from dbx_patch._patches import check_patched, find_shim
-from dbx_patch._report import Kind, Step
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch._process import check_patched, find_shim
+from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:
-    from dbx_patch.sitecustomize_template._types import Editable
+    from dbx_patch.sitecustomize_template import Editable
 
 
 def follow(top: str, installs: list[EditableInstall]) -> Iterator[Step]:
@@ -65,7 +65,7 @@ def follow_path(top: str, installs: list[EditableInstall], folders: list[str]) -
     """List the entries of `sys.path`, and behind each layer the roots that should be there and are not."""
     kinds: dict[str, Kind] = {root: "root" for install in installs for root in list_roots(install)}
     for entry in path_entries():
-        kind = kinds.get(entry, "layer" if sitecustomize.is_layer(entry) else "path entry")
+        kind = kinds.get(entry, "layer" if template.is_layer(entry) else "path entry")
         spec = PathFinder.find_spec(top, [entry])
         hook = sys.path_importer_cache.get(entry or os.getcwd())  # noqa: PTH109  # as Python itself spells it
         if spec is not None and (spec.origin or not folders):
@@ -106,7 +106,7 @@ def finds(top: str, entry: str) -> bool:
 def find_editables(install: EditableInstall) -> list[Editable]:
     """List the lines of an install's `.pth` file."""
     try:
-        found: list[Editable] = sitecustomize.load("editables").read_editables(install.layer)
+        found: list[Editable] = template.load("editables").read_editables(install.layer)
     except OSError:
         return []
     own = [editable for editable in found if editable["pth"] == install.pth]

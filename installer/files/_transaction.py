@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from dbx_patch.installer._exceptions import InstallerError
+from dbx_patch.installer._errors import InstallerError
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # mypy has it; nothing imports it at run time

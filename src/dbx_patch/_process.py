@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Literal
 
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch.sitecustomize_template import template
 
 State = Literal["armed", "patched", "verified", "absent", "incompatible"]
 """How a hook stands:
@@ -89,9 +89,9 @@ def patch_dbx(*, verbose: bool = False) -> PatchStatus:
     """
     shim = find_shim()
     if shim is None:
-        path = str(sitecustomize.__file__)
-        code = SourceFileLoader(sitecustomize.LIVE_NAME, path).get_code(sitecustomize.LIVE_NAME)
-        shim = sys.modules[sitecustomize.LIVE_NAME] = ModuleType(sitecustomize.LIVE_NAME)
+        path = str(template.__file__)
+        code = SourceFileLoader(template.LIVE_NAME, path).get_code(template.LIVE_NAME)
+        shim = sys.modules[template.LIVE_NAME] = ModuleType(template.LIVE_NAME)
         shim.__file__ = path
         exec(code, vars(shim))  # type: ignore[arg-type]  # noqa: S102  # a source file has code; it starts itself
     else:
@@ -134,7 +134,7 @@ def check_patch_status() -> PatchStatus:
 
 def find_shim() -> Any:  # a module of any version
     """Find the shim that was loaded in this process."""
-    return sys.modules.get(sitecustomize.LIVE_NAME)
+    return sys.modules.get(template.LIVE_NAME)
 
 
 def check_patched(shim: Any) -> Iterator[HookStatus]:
@@ -223,7 +223,7 @@ def import_probe(shim: Any) -> tuple[set[CodeType], str]:
         file = Path(folder, f"{name}.py")
         file.touch()
         sys.path.append(folder)
-        editables.served.add(editables.one_spelling(folder))
+        editables.served.add(editables.normalize(folder))
         sys.setprofile(note)
         try:
             probe = builtins.__import__(name)
@@ -231,7 +231,7 @@ def import_probe(shim: Any) -> tuple[set[CodeType], str]:
             return came_by, f"an editable module could not be imported: {error!r}"
         finally:
             sys.setprofile(None)
-            editables.served.discard(editables.one_spelling(folder))
+            editables.served.discard(editables.normalize(folder))
             sys.path.remove(folder)
             sys.modules.pop(name, None)
             sys.path_importer_cache.pop(folder, None)

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbx_patch.installer._block import add_block, is_own, list_shims, list_shims_of_pth
 from dbx_patch.installer._interpreter import Answer
 from dbx_patch.installer._trust import find_exposed
+from dbx_patch.installer.shim_files import add_block, is_own, list_shims, list_shims_of_pth
 
 SHIM_FILE = "dbx_patch_sitecustomize.py"
 """The shim, in the layer of the interpreter. What loads it does so by its path, and swallows what may be wrong."""

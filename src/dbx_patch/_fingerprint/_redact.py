@@ -10,8 +10,8 @@ from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-from dbx_patch._patches import HARMLESS
-from dbx_patch.sitecustomize_template import sitecustomize
+from dbx_patch._process import HARMLESS
+from dbx_patch.sitecustomize_template import template
 
 REDACTED, OTHER = "<redacted>", "<other>"
 ROOT = sys.base_prefix.removesuffix("/usr") if sys.base_prefix.endswith("/usr") else ""
@@ -20,7 +20,7 @@ MOUNTS = ("/Workspace", "/Volumes", "/dbfs", "/.fuse-mounts")
 LOCAL = frozenset({"databricks", "etc", "lib", "lib64", "local_disk0", "opt", "usr"})
 """The folders below the root that may be touched. Of what lies in any other nothing is told."""
 TOLD = LOCAL.union("Repos Shared Users Volumes WSFS_NOTEBOOK_DIR Workspace dbfs home mnt root tmp var".split())
-HOOK_MODULES = tuple(dict.fromkeys((*sitecustomize.HOOKS, *HARMLESS)))
+HOOK_MODULES = tuple(dict.fromkeys((*template.HOOKS, *HARMLESS)))
 PARTS = {part for name in HOOK_MODULES for part in name.split(".")}
 WORDS = frozenset(
     ".ephemeral_nfs .python_edge_libs __init__.py bin cluster_libraries dbx_patch dbx_patch_sitecustomize.py"

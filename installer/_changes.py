@@ -7,11 +7,9 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from dbx_patch.installer._block import add_block, list_shims, remove_block, write_pth
-from dbx_patch.installer._exceptions import InstallerError, NotAliveError
+from dbx_patch.installer._errors import InstallerError, NotLiveError
 from dbx_patch.installer._interpreter import Answer, last_line, plain_environ, run
-from dbx_patch.installer._render import is_ours, list_parts, render
-from dbx_patch.installer._slots import (
+from dbx_patch.installer._places import (
     PTH_FILE,
     SHIM_FILE,
     Place,
@@ -22,8 +20,9 @@ from dbx_patch.installer._slots import (
     list_sitecustomizes,
     read,
 )
-from dbx_patch.installer._transaction import Transaction
 from dbx_patch.installer._trust import scratch_folder
+from dbx_patch.installer.files import Transaction
+from dbx_patch.installer.shim_files import add_block, is_ours, list_parts, list_shims, remove_block, render, write_pth
 
 SAVED = ".before-dbx-patch"
 """Marks the byte code of somebody else's `sitecustomize` as it was, kept beside it until the shim is uninstalled."""
@@ -32,7 +31,7 @@ SAVED = ".before-dbx-patch"
 def put_into(transaction: Transaction, answer: Answer, place: Place) -> None:
     """Put the shim into a place, and take it out of those where it was before.
 
-    Raises NotAliveError if that is of no use, InstallerError if a file can't be compiled, and OSError.
+    Raises NotLiveError if that is of no use, InstallerError if a file can't be compiled, and OSError.
     """
     kernels = [] if place.slot is Slot.PTH else [find_kernel_host(answer)]
     hosts = [place.host, *(host for host in kernels if host and host.resolve() != place.host.resolve())]
@@ -52,7 +51,7 @@ def put_into(transaction: Transaction, answer: Answer, place: Place) -> None:
 def find_kernel_host(answer: Answer) -> Path | None:
     """Find somebody else's `sitecustomize` that stands before all others in a kernel.
 
-    Raises NotAliveError if it can't be extended.
+    Raises NotLiveError if it can't be extended.
     """
     folders = find_kernel_folders(answer)
     if not folders:
@@ -61,7 +60,7 @@ def find_kernel_host(answer: Answer) -> Path | None:
     obstacle = find_obstacle(Place(Slot.FOREIGN, answer.purelib / SHIM_FILE, host))
     if obstacle:
         msg = f"A notebook's kernel loads {host} before all others, and {obstacle}"
-        raise NotAliveError(msg)
+        raise NotLiveError(msg)
     return host
 
 

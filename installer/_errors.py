@@ -5,5 +5,5 @@ class InstallerError(Exception):
     """Something stands in the way; nothing has been changed, or all of it has been put back."""
 
 
-class NotAliveError(InstallerError):
+class NotLiveError(InstallerError):
     """The shim was put into a place, and did not run there; that place was put back."""

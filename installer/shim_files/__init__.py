@@ -1,0 +1,29 @@
+"""The content of the files that the installer writes: bytes in, bytes out, without touching the disk."""
+
+from dbx_patch.installer.shim_files._block import (
+    add_block,
+    is_own,
+    list_shims,
+    list_shims_of_pth,
+    remove_block,
+    remove_every_block,
+    write_pth,
+)
+from dbx_patch.installer.shim_files._bundle import render_bundle
+from dbx_patch.installer.shim_files._stamp import fill, is_ours, list_parts, read_stamp, render
+
+__all__ = [
+    "add_block",
+    "fill",
+    "is_ours",
+    "is_own",
+    "list_parts",
+    "list_shims",
+    "list_shims_of_pth",
+    "read_stamp",
+    "remove_block",
+    "remove_every_block",
+    "render",
+    "render_bundle",
+    "write_pth",
+]

@@ -1,0 +1,339 @@
+# This is the start-up shim of dbx-patch: it makes editable installs importable on Databricks.
+# To remove it, run `python -m dbx_patch.uninstall`. To turn it off, set the environment variable DBX_PATCH_DISABLE=1.
+#
+# Import as little as possible, since every start of Python runs this file. It prints nothing, lets no exception out,
+# and keeps to the syntax of Python 3.9, because we don't choose which Python starts it. A start pays for what is loaded,
+# not for what is run, so three files beside this one are loaded only when they are needed:
+# - `*_editables.py` when a layer has a `.pth` file,
+# - `*_finders.py` when an editable install has a finder, or when an import is about to fail,
+# - `*_hooks.py` when one of Databricks' import hooks is imported.
+# The same rules hold for them. Each rule has a measured cost, in instructions of a bare start:
+# - `typing`, `importlib.util` and `__future__` each load at least one more file.
+# - `threading` must not be imported before gevent (https://github.com/pypa/virtualenv/issues/1895).
+# - A class costs 0.4 %, a function 0.05 %.
+# - `from x import y` first looks for `x.__path__`; where that is missing, it costs 0.03 % before Python 3.12.
+# - `os` as a global costs 1.2 % on 3.10 and 3.11: what is on `sys.meta_path` lives until the interpreter ends, so our
+#   globals do too, and keep alive a large module that would otherwise be freed early. Each function imports `os` for
+#   itself instead. Once 3.11 is dropped, `os` can be a global.
+
+import _frozen_importlib_external as importlib_external
+import _thread
+import posix
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+    from typing import Any
+
+    from _typeshed.importlib import MetaPathFinderProtocol
+    from dbx_patch.sitecustomize_template import Event, EventKind, Find
+
+# --- stamp ---
+VERSION = "0.1.0"
+INSTALLED_AS = ""
+GENERATED_FOR = ""
+DIGEST = ""
+# --- end of stamp ---
+
+LIVE_NAME = "dbx_patch_sitecustomize"
+"""The name of this module in `sys.modules`; `sitecustomize.py` loads it under that name."""
+JOURNAL_LIMIT = 500
+"""Events. The journal lives as long as the interpreter."""
+HONORED_WITHIN = 1.0
+"""Seconds that an import waits while another thread honors an install."""
+SETTLED_AFTER = 100_000_000
+"""Nanoseconds after which the next change of a folder has a different modification time."""
+
+HOOKS = {
+    "sys_path_init": ("patch_sys_path_with_developer_paths", "place_roots_after"),
+    "dbruntime.wsfs_import_hook": ("WsfsImportHook.find_spec", "answer_editables"),  # the driver's, before DBR 18
+    "dbruntime.workspace_import_machinery": ("_WorkspacePathEntryFinder.find_spec", "answer_editables"),  # since DBR 18
+    "dbruntime.pythonPathHook": ("PythonPathHook._handle_sys_path_maybe_updated", "keep_roots"),
+    "dbruntime.autoreload.file_module_utils": ("register_autoreload_allowlist_check", "allow_roots"),
+    "pyspark.wsfs_import_hook": ("WsfsImportHook.find_spec", "answer_editables"),  # the executors'
+    "pyspark.worker_util": ("setup_spark_files", "keep_roots"),
+    # pyspark's copy of both, which the published code has named since 17.0
+    "_engine_pyspark.wsfs_import_hook": ("WsfsImportHook.find_spec", "answer_editables"),
+    "_engine_pyspark.worker_util": ("setup_spark_files", "keep_roots"),
+}
+"""Each hook that blocks editable installs: its module, the function in it, and what in `*_hooks` patches that function.
+
+docs/hooks.md has the evidence for each row. A row can go when the oldest supported runtime no longer has the module.
+"""
+
+started = False
+debug = False
+"""Whether DBX_PATCH_DEBUG was set when the shim started."""
+journal: "dict[Event, None]" = {}
+"""What was decided and why, in order. A dict, because a layer that changes is read again and repeats its events."""
+hook_states: "dict[str, str]" = {}
+"""For each hook's module `armed`, `patched`, or `incompatible: ` and the reason."""
+
+
+def log(kind: "EventKind", subject: str, text: str = "") -> None:
+    """Add an event to the journal; with DBX_PATCH_DEBUG=1, print it to stderr as well."""
+    event = kind, subject, text
+    if event in journal:
+        return
+    if len(journal) < JOURNAL_LIMIT:
+        journal[event] = None
+    if debug:
+        try:
+            sys.stderr.write("dbx-patch: %s\n" % ": ".join(filter(None, event)))
+        except (AttributeError, OSError, ValueError):  # stderr is None or closed
+            pass
+
+
+def set_hook_state(module: str, kind: "EventKind", reason: str = "") -> None:
+    """Set a hook's state to what the event reports, `hook patched` or `hook incompatible`, and log that event."""
+    hook_states[module] = kind[5:] + (": " + reason if reason else "")
+    log(kind, module, reason)
+
+
+def is_switched_on(variable: bytes) -> bool:
+    """Return whether an environment variable is set to anything but the empty string or 0.
+
+    `posix.environ` is the dict that `os.environ` is built from, in bytes.
+    """
+    return posix.environ.get(variable, b"0") not in (b"", b"0")
+
+
+# Layers
+
+
+def honor_changes() -> None:
+    """Honor the editable installs of every layer that is new or has changed since it was last listed.
+
+    This takes one `stat` a layer. If another thread is honoring installs, wait for it, but only once and not for long:
+    it may be waiting for a module that this thread is importing.
+    """
+    if not loading.acquire(timeout=0 if stuck else HONORED_WITHIN):
+        stuck.append(True)
+        return
+    try:
+        if sys.path != known_path:
+            known_path[:] = sys.path
+            known = dict(layers)
+            layers.clear()
+            for layer in filter(is_layer, sys.path):
+                layers[layer] = known.get(layer)
+        changed: dict[str, list[str]] = {}
+        for layer, listed in list(layers.items()):
+            try:
+                status = posix.stat(layer)
+                now = status.st_mtime_ns
+                if now != listed:
+                    # A second change within the clock's tick would leave the modification time as it is.
+                    layers[layer] = now if abs(time.time_ns() - now) > SETTLED_AFTER else None
+                    names = list_pth(layer)
+                    if names and status.st_mode & 0o002:
+                        log("layer refused", layer, "it is world-writable")
+                    elif names:
+                        changed[layer] = names
+            except (OSError, ValueError):  # the folder is absent, or its name can't be a path
+                layers[layer] = None
+        if changed:
+            load("editables").honor(changed)
+    finally:
+        stuck.clear()
+        loading.release()
+
+
+def list_pth(layer: str) -> "list[str]":
+    """Return the names of a layer's `.pth` files, in the order in which `site` reads them. Raises OSError.
+
+    A layer has hundreds of other files, so the listing is searched as one string of bytes: decoding each name costs a
+    third of the listing, and testing each name costs as much again.
+    """
+    import os
+
+    names = (b"/%s/" % b"/".join(posix.listdir(os.fsencode(layer)))).split(b".pth/")[:-1]
+    found: list[str] = []
+    for name in names:
+        found.append(os.fsdecode(name[name.rfind(b"/") + 1 :]) + ".pth")
+    found.sort()
+    return found
+
+
+def is_layer(entry: object) -> bool:
+    """Return whether an entry of `sys.path` is a layer, by its name. Entries need not be strings."""
+    return isinstance(entry, str) and entry.rstrip("/").endswith(("/site-packages", "/dist-packages"))
+
+
+# Parts, which are loaded when they are needed
+
+
+def load(part: str) -> "Any":
+    """Load a part once and return its module. Raises what prevents that.
+
+    It is run by `exec`, not imported: an import inside a finder can deadlock between the module's lock and importlib's
+    global lock, and would ask Databricks' finders. No lock of ours is held either, because the thread that holds it may
+    be waiting for this one. If two threads load the same part, both use the one that was finished first.
+    """
+    if part not in loaded:
+        name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s.py" % (__file__[:-3], part)
+        try:
+            code: Any = globals().get("embedded", {}).get(part)  # set by the single-file shim
+            if code is None:
+                code = importlib_external.SourceFileLoader(name, path).get_code(name)
+            hide_file(code)
+            module: Any = type(sys)(name)
+            module.__file__, module.shim = path, shim
+            exec(code, vars(module))
+        except BaseException as error:
+            log("part unusable", path, repr(error))
+            raise
+        if module.VERSION not in ("", VERSION):
+            text = "it is version %s, but this process runs version %s" % (module.VERSION, VERSION)
+            log("part replaced", path, text)
+            raise ImportError("%s: %s" % (path, text))
+        loaded.setdefault(part, module)
+    return loaded[part]
+
+
+def defer(part: str, name: str) -> "Callable[..., Any]":
+    """Return a function that calls a part's function, and loads the part at its first call."""
+
+    def call(*args: object) -> "Any":
+        return getattr(load(part), name)(*args)
+
+    return call
+
+
+def hide_file(code: "CodeType") -> None:
+    """Make our code objects name `<dbx-patch>` as their file.
+
+    Databricks' hooks refuse an import when a stack frame's file is in site-packages. Our own frames would trigger that
+    for every import that passes through our finders.
+    """
+    import _imp
+
+    _imp._fix_co_filename(code, "<dbx-patch>")  # type: ignore[attr-defined]
+
+
+# Finders
+
+
+def find_watched(
+    fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+) -> "ModuleSpec | None":
+    """Be the first finder on `sys.meta_path`: answer for watched names, and honor new installs.
+
+    New installs are looked for when a top-level name is imported. Any other import costs one look-up in a dict.
+    """
+    find = watched.get(fullname)
+    if find is not None:
+        return find(fullname, path, target)
+    if path is None:
+        known = fullname in sys.modules  # a module that is being reloaded
+        try:
+            honor_changes()
+            if not known and fullname in sys.modules:
+                return load("finders").find_imported(fullname)  # type: ignore[no-any-return]
+        except Exception as error:
+            log("import failed", fullname, repr(error))
+    return None
+
+
+def find_hook(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
+    """Find a hook's module as the other finders do, and patch it once it has run."""
+    try:
+        find: Find = load("hooks").find
+    except Exception as error:
+        set_hook_state(fullname, "hook incompatible", repr(error))
+        return None
+    return find(fullname, path, target)
+
+
+def forget_answers() -> None:
+    """Drop cached answers: `importlib.invalidate_caches` calls this on every finder."""
+    for part in ("finders", "hooks"):
+        if part in loaded:
+            loaded[part].forget_answers()
+
+
+def watch_for(fullname: str, find: "Find") -> None:
+    """Have imports of a name answered by a function."""
+    watched[fullname] = find
+
+
+def stop_watching_for(fullname: str) -> None:
+    """Have imports of a name answered by the other finders again."""
+    watched.pop(fullname, None)
+
+
+shim = sys.modules.get(__name__)
+loading = _thread.RLock()
+stuck: "list[bool]" = []
+"""Not empty after a thread has waited in vain for the one that honors installs."""
+loaded: "dict[str, Any]" = {}
+"""The parts that have been loaded, by name."""
+known_path: "list[object]" = []
+"""`sys.path` as it was when it was last searched for layers."""
+layers: "dict[str, int | None]" = {}
+"""Each layer, and its folder's modification time in nanoseconds when it was last listed."""
+watched: "dict[str, Find]" = dict.fromkeys(HOOKS, find_hook)
+Finder: "Any" = type(sys.implementation)  # `types.SimpleNamespace`, without importing `types`
+watcher: "MetaPathFinderProtocol" = Finder(find_spec=find_watched, invalidate_caches=forget_answers)
+
+
+def watch() -> None:
+    """Watch for the hooks' modules, and patch those that have been imported already. Import none of them."""
+    if watcher not in sys.meta_path:
+        sys.meta_path.insert(0, watcher)
+    for name in HOOKS:
+        if name in sys.modules:
+            if hook_states.get(name) != "patched":
+                load("hooks").patch(name, sys.modules[name])
+        else:
+            hook_states.setdefault(name, "armed")
+
+
+def run_guarded(step: "Callable[..., object]", *args: object) -> None:
+    """Run a step whose failure must not prevent the next one."""
+    try:
+        step(*args)
+    except BaseException as error:
+        log("step failed", getattr(step, "__name__", ""), repr(error))
+
+
+def start(code: "CodeType | None" = None) -> None:
+    """Start the shim: raise nothing, print nothing.
+
+    A second call does no harm, and honors what has been installed since. `code` is this file's code object.
+    """
+    global started, debug
+    try:
+        if is_switched_on(b"DBX_PATCH_DISABLE"):
+            return
+        debug = is_switched_on(b"DBX_PATCH_DEBUG")
+        if code is not None:
+            run_guarded(hide_file, code)
+        run_guarded(honor_changes)
+        run_guarded(watch)
+        started = True
+    except BaseException:  # whatever is wrong here, Python starts
+        pass
+
+
+def stop() -> None:
+    """Undo everything in this process. `start` does it again."""
+    global started
+    with loading:
+        for part in ("finders", "hooks", "editables"):
+            if part in loaded:
+                loaded[part].stop()
+        if watcher in sys.meta_path:
+            sys.meta_path.remove(watcher)
+        layers.clear()
+        known_path.clear()
+        hook_states.clear()
+        started = False
+
+
+if __name__ == LIVE_NAME:
+    start(sys._getframe().f_code)

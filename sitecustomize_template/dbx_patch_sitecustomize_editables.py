@@ -1,0 +1,297 @@
+# This file is a part of dbx-patch's start-up shim: it honors editable installs. `dbx_patch_sitecustomize.py` loads it
+# when a layer has a `.pth` file, and is its `shim`. The rules at the top of that file hold here as well.
+
+import _frozen_importlib_external as importlib_external
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from importlib.machinery import FileFinder, ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+    from _typeshed.importlib import MetaPathFinderProtocol
+    from dbx_patch.sitecustomize_template import Editable
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
+
+# --- stamp ---
+VERSION = ""
+DIGEST = ""
+# --- end of stamp ---
+
+PTH_LIMIT = 1 << 20
+"""Bytes. The `.pth` file of an editable install has some hundreds."""
+ASK_AGAIN_AFTER = 1.0
+"""Seconds before an absent root is asked again: on a workspace mount, each question is a network call."""
+
+roots: "dict[str, str]" = {}
+"""Each root of an editable install, as it is on `sys.path`, and the layer that it came from."""
+added_roots: "set[str]" = set()
+"""The roots that `site` had not put on the path."""
+served: "set[str]" = set()
+"""All roots, normalized."""
+honored: "list[Editable]" = []
+"""Every line that was found, except those of projects that were installed again from another folder."""
+
+
+# Editable .pth files
+
+
+def find_opened_layers() -> "set[str]":
+    """Return the folders whose `.pth` files `site` reads. Other layers are on `sys.path` as plain entries."""
+    site = sys.modules.get("site")
+    if site is None:  # python -S
+        return set()
+    return {*site.getsitepackages(), site.USER_SITE if site.ENABLE_USER_SITE else ""}
+
+
+def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editable]":
+    """Return the lines of a layer's editable installs, in the order in which `site` honors lines.
+
+    All other lines are ignored: they are how some package runs code at start. `names` are the layer's `.pth` files.
+    Raises OSError if the layer can't be listed.
+    """
+    found: list[Editable] = []
+    for name in shim.list_pth(layer) if names is None else names:
+        if name.startswith("."):
+            continue
+        pth = "%s/%s" % (layer.rstrip("/"), name)
+        editables: list[Editable] = []
+        try:
+            for line in filter(None, read_pth(pth)):
+                editable = parse_line(layer, pth, line)
+                root = editable["root"]
+                if shim.is_layer(root):
+                    break  # this file lays out `sys.path`, as the one in a notebook's layer does
+                if editable["finder"] or (root and "/site-packages/" not in root and "/dist-packages/" not in root):
+                    editables.append(editable)
+            else:
+                found += editables
+        except OSError as error:
+            shim.log("file unreadable", pth, str(error))
+        except ValueError as error:
+            shim.log("file refused", pth, str(error))
+    return found
+
+
+def read_pth(pth: str) -> "list[str]":
+    """Return the lines of a `.pth` file, decoded as Python decodes them.
+
+    Raises OSError if the file can't be read. Raises ValueError if it must not be: it is world-writable, a link to or
+    into something world-writable, or not a regular text file. A named pipe is opened without waiting for a writer.
+    """
+    refused = "it is world-writable"
+    try:
+        descriptor = posix.open(pth, posix.O_NONBLOCK | posix.O_NOFOLLOW)
+    except OSError:
+        import os
+
+        if not os.path.islink(pth):
+            raise
+        if os.stat(os.path.dirname(os.path.realpath(pth))).st_mode & 0o002:
+            raise ValueError("it is a link into a world-writable folder") from None
+        descriptor = posix.open(pth, posix.O_NONBLOCK)
+    try:
+        # fstat, not stat: the descriptor names the file that is read, whatever the path names by now.
+        status = posix.fstat(descriptor)
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > PTH_LIMIT:
+            raise ValueError("it is not a regular file of at most %d bytes" % PTH_LIMIT)
+        if status.st_mode & 0o002:
+            raise ValueError(refused)
+        data = posix.read(descriptor, status.st_size + 1)
+    finally:
+        posix.close(descriptor)
+    if b"\0" in data or len(data) != status.st_size:
+        raise ValueError("it has NUL bytes" if b"\0" in data else "it changed while it was read")
+    try:
+        text = data[3 if data.startswith(b"\xef\xbb\xbf") else 0 :].decode()
+    except UnicodeDecodeError:
+        import os
+
+        text = os.fsdecode(data)  # the locale's encoding, as `site` uses it; undecodable bytes of a path survive
+    if sys.version_info >= (3, 13):
+        return text.splitlines()  # from 3.13 on, `site` also splits at \f, \v and Unicode's line separators
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.split("\n")
+
+
+def parse_line(layer: str, pth: str, line: str) -> "Editable":
+    """Parse a line as `site` does, but without asking the file system about a path.
+
+    A finder's module is beside its `.pth` file. Its name is the one that setuptools, editables, scikit-build-core or
+    meson-python gives it.
+    """
+    imports = line.startswith(("import ", "import\t"))
+    line = line.rstrip()
+    finder = root = ""
+    written = 0
+    if imports:
+        name = line[7:].partition(";")[0].strip()
+        if name.isidentifier() and (
+            name.startswith(("__editable___", "_editable_")) or name.endswith("_editable_loader")
+        ):
+            try:
+                written = posix.stat("%s/%s.py" % (layer, name)).st_mtime_ns
+                finder = name
+            except OSError as error:  # the module is not there, or not yet
+                shim.log("finder missing", pth, str(error))
+    elif line.startswith("/") and "//" not in line and "/." not in line and line[-1] != "/":
+        root = line  # what `abspath` would return, which takes a hundred times as long
+    elif line and not line.startswith("#"):
+        import os
+
+        root = os.path.abspath(os.path.join(layer, line))
+    return {"layer": layer, "pth": pth, "line": line, "root": root, "finder": finder, "written": written}
+
+
+def honor(changed: "dict[str, list[str]]") -> None:
+    """Run the finders, and put on `sys.path` the roots that `site` did not, each after its layer.
+
+    `changed` maps each layer that has changed to the names of its `.pth` files.
+    """
+    found: list[Editable] = []
+    for layer, names in changed.items():
+        found += read_editables(layer, names)
+    if honored:
+        found = shim.load("finders").find_new(found)
+    honored.extend(found)
+    # Finders first: their imports would search the new roots, and nothing may touch those at start.
+    for editable in found:
+        if editable["finder"]:
+            shim.run_guarded(shim.load("finders").honor, editable)
+    new: list[str] = []
+    for editable in found:
+        root = editable["root"]
+        if root not in roots and not editable["finder"]:
+            serve(root)
+            roots[root] = editable["layer"]
+            new.append(root)
+    if new:
+        place_roots(new)
+        shim.run_guarded(guard_roots, new)
+    if found:
+        shim.forget_answers()
+    site: Any = sys.modules.get("site")
+    ran = "finders" in shim.loaded and shim.loaded["finders"].ran
+    if (added_roots or ran) and site and site.ENABLE_USER_SITE and getattr(site.__spec__, "_initializing", False):
+        shim.watch_for("usercustomize", shim.defer("finders", "find_usercustomize"))
+
+
+def serve(root: str) -> None:
+    """Have Databricks' hooks answer for a folder, and treat it as a root."""
+    served.add(normalize(root))
+
+
+def stop_serving(root: str) -> None:
+    """Undo `serve`."""
+    served.discard(normalize(root))
+
+
+def place_roots(wanted: "Iterable[str]") -> None:
+    """Put roots on `sys.path`, each directly after its layer.
+
+    An editable install then wins over a copy in a lower layer, and loses to a copy above. `site` would append the root
+    to the end, after all layers. A root that is already before its layer stays there. Whether a folder exists is not
+    checked: `site` makes that check, which causes about half of the reported failures, because a workspace folder is
+    often not readable yet (https://github.com/databricks/cli/issues/1619).
+    """
+    by_layer: dict[str, list[str]] = {}
+    for root in wanted:
+        by_layer.setdefault(roots[root], []).append(root)
+    known: list[Any] = sys.path  # other code may put anything on it
+    order = list(known)
+    for layer, new in by_layer.items():
+        at = order.index(layer) + 1 if layer in order else len(order)  # the layer may have been taken off the path
+        order[at:at] = new
+    path: list[Any] = []
+    seen: set[str] = set()
+    for entry in order:
+        normalized = normalize(entry) if isinstance(entry, str) else ""
+        if normalized in served:
+            if normalized in seen:
+                continue
+            seen.add(normalized)
+            if entry not in known:
+                added_roots.add(entry)
+                shim.log("root honored", entry, "after " + roots[entry])
+        path.append(entry)
+    if path != known:
+        known[:] = path  # in place: Spark Connect binds the list early
+
+
+def normalize(path: str) -> str:
+    """Return the one spelling of a workspace path: on some clouds `/Workspace` links to `/.fuse-mounts/wsfs`."""
+    return (path.rstrip("/") or path[:1]).replace("/.fuse-mounts/wsfs/", "/Workspace/", 1)
+
+
+# Imports from roots
+
+
+def guard_roots(new: "list[str]") -> None:
+    """Have roots searched by our finders, and absent roots asked again."""
+    if latecomers not in sys.meta_path:
+        sys.meta_path.append(latecomers)
+    if find_root not in sys.path_hooks:
+        sys.path_hooks.insert(find_path_hook(), find_root)
+    for root in new:
+        finder = sys.path_importer_cache.get(root)
+        if finder is not None:  # `site` put the root on the path, and an import has searched it
+            guard(finder)  # type: ignore[arg-type]
+
+
+def find_root(path: object) -> "FileFinder":
+    """Return the finder of a root: a path hook. Raises ImportError for other paths, and when Python's hook does."""
+    if not isinstance(path, str) or normalize(path) not in served:
+        raise ImportError("not a root")
+    finder: Any = sys.path_hooks[find_path_hook()](path)
+    guard(finder)
+    return finder  # type: ignore[no-any-return]
+
+
+def find_path_hook() -> int:
+    """Return the index of Python's own path hook for folders. Databricks' hooks are before it, and must stay there."""
+    for at, hook in enumerate(sys.path_hooks):
+        if getattr(hook, "__qualname__", "") == "FileFinder.path_hook.<locals>.path_hook_for_FileFinder":
+            return at
+    raise ImportError("there is no path hook for folders")
+
+
+def guard(finder: "FileFinder") -> None:
+    """Make a root's file finder treat an error of the mount as an absent folder: it would end every import."""
+    if type(finder) is importlib_external.FileFinder:
+        if not root_finder:
+            root_finder.append(make_root_finder())
+        finder.__class__ = root_finder[0]
+
+
+def make_root_finder() -> "type[FileFinder]":
+    """Return a new class. It is made for the first root that is searched, because most starts search none."""
+
+    class RootFinder(importlib_external.FileFinder):
+        def find_spec(self, fullname: str, target: "ModuleType | None" = None) -> "ModuleSpec | None":
+            try:
+                return super().find_spec(fullname, target)
+            except OSError as error:
+                shim.log("root unavailable", self.path, repr(error))
+                if sys.path_importer_cache.get(self.path) is self:
+                    sys.path_importer_cache[self.path] = None
+                return None
+
+    return RootFinder
+
+
+root_finder: "list[type[FileFinder]]" = []
+"""The class of the roots' file finders, once it is made."""
+latecomers: "MetaPathFinderProtocol" = shim.Finder(find_spec=shim.defer("finders", "find_latecomer"))
+
+
+def stop() -> None:
+    """Undo what was done for roots. A root that `site` had placed lower stays where it is."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not latecomers]
+    sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not find_root]
+    sys.path[:] = [entry for entry in sys.path if entry not in added_roots]
+    for known in (roots, added_roots, served, honored):
+        known.clear()

@@ -1,0 +1,279 @@
+# This file is a part of dbx-patch's start-up shim: it has the finders of editable installs asked in the order of their
+# layers, and absent roots asked again. `dbx_patch_sitecustomize.py` loads it when an install has a finder, or is made
+# while the process runs, or when an import is about to fail, and is its `shim`. The rules at the top of that file hold
+# here as well.
+
+import sys
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import PathFinder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from _typeshed.importlib import MetaPathFinderProtocol
+    from dbx_patch.sitecustomize_template import Editable, Find
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
+
+# --- stamp ---
+VERSION = ""
+DIGEST = ""
+# --- end of stamp ---
+
+if not TYPE_CHECKING:
+    editables = shim.load("editables")
+
+ran: "list[str]" = []
+"""The modules of finders that `site` had not run."""
+finders: "list[MetaPathFinderProtocol]" = []
+"""The finders of editable installs. Each answers after its layer."""
+added_finders: "list[object]" = []
+"""What is on `sys.meta_path` because of them, and was not put there by `site`."""
+mapped: "dict[str, str]" = {}
+"""What they answered: a module's or package's name, and its file or folder, normalized; empty if none has it."""
+asked_again: "list[float]" = []
+"""When the absent roots were last asked again, by the monotonic clock."""
+
+
+# Installs that are made while the process runs
+
+
+def find_new(new: "list[Editable]") -> "list[Editable]":
+    """Return the lines that are new. Leave out projects that were installed again from another folder.
+
+    For those, this process keeps what it has: it may have imported modules of the old folder, and modules of the new
+    one would not fit them.
+    """
+    known, now = list_states(editables.honored), list_states(new)
+    found: list[Editable] = []
+    for editable in new:
+        project, state = identify(editable)
+        kept = known.get(project, {})
+        if not kept.keys() <= now[project].keys():
+            text = "it was installed again from another folder; this process keeps " + ", ".join(kept)
+            shim.log("install kept", project[1], text)
+        elif state not in kept:
+            found.append(editable)
+    return found
+
+
+def list_states(installs: "list[Editable]") -> "dict[tuple[str, str], dict[str, None]]":
+    """Return the states of each project, in their order."""
+    states: dict[tuple[str, str], dict[str, None]] = {}
+    for editable in installs:
+        project, state = identify(editable)
+        states.setdefault(project, {})[state] = None
+    return states
+
+
+def identify(editable: "Editable") -> "tuple[tuple[str, str], str]":
+    """Return the layer and project of an editable install, whatever its version, and its state.
+
+    A state is a root, or a finder's module and when it was written.
+    """
+    name, state = editable["pth"].rpartition("/")[2][:-4], editable["root"]
+    if name == "easy-install":  # one file for several projects
+        name = state
+    elif name.startswith("__editable__."):
+        name = name[13:].rpartition("-")[0]
+    if editable["finder"]:
+        state = "%s/%s.py of %d" % (editable["layer"], editable["finder"], editable["written"])
+    return (editable["layer"], name), state
+
+
+# Finders of editable installs
+
+
+def honor(editable: "Editable") -> None:
+    """Run an import line, unless `site` has, and have its finder asked in the order of the layers."""
+    runs = editable["finder"] not in sys.modules
+    if runs:
+        ran.append(editable["finder"])
+        before = dict(sys.modules)
+        held = release_import_lock()
+        try:
+            exec(editable["line"], {})  # as `site` would, had it opened the layer
+        except BaseException as error:  # a SystemExit would end the interpreter
+            from traceback import format_exception
+
+            lines = format_exception(type(error), error, error.__traceback__)
+            shim.log("import line failed", editable["pth"], "%s\n%s" % (editable["line"], "".join(lines)))
+        finally:
+            acquire_import_lock(held)
+            for name, module in before.items():
+                # Python does not start if the line removes `site` while that is being imported.
+                if name not in sys.modules and getattr(getattr(module, "__spec__", None), "_initializing", False):
+                    sys.modules[name] = module
+    for finder in list(sys.meta_path):
+        # hatchling and pdm-backend use the finder of the `editables` library; the others have a class of their own.
+        if getattr(finder, "__module__", "") in (editable["finder"], "editables.redirector") and finder not in finders:
+            finders.append(finder)
+            ordered = shim.Finder(find_spec=answer_after_layer(finder, editable["layer"]))
+            place_finder(finder, ordered)
+            added_finders.extend([ordered, finder] if runs else [ordered])
+            shim.log("finder honored", editable["pth"])
+
+
+def release_import_lock() -> int:
+    """Release the lock that importlib holds while it asks finders, and return how often this thread held it.
+
+    An import line may need a module that another thread is importing, and that thread needs the lock to go on.
+    """
+    import _imp
+
+    held = 0
+    try:
+        while True:
+            _imp.release_lock()
+            held += 1
+    except RuntimeError:  # this thread does not hold it (any more)
+        return held
+
+
+def acquire_import_lock(times: int) -> None:
+    """Acquire importlib's lock as often as `release_import_lock` released it."""
+    import _imp
+
+    for _ in range(times):
+        _imp.acquire_lock()
+
+
+def place_finder(finder: "MetaPathFinderProtocol", ordered: "MetaPathFinderProtocol") -> None:
+    """Have a finder asked through `ordered`, directly before the path finder, wherever it has put itself.
+
+    meson-python and scikit-build-core put theirs first, where they would win over every layer.
+    """
+    at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+    sys.meta_path.insert(at, ordered)
+    if sys.meta_path.index(finder) < at:
+        sys.meta_path.remove(finder)
+        sys.meta_path.append(finder)
+
+
+def answer_after_layer(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
+    """Return a `find_spec` that lets a finder answer after its layer and those above, and before those below."""
+
+    def find_spec(
+        fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        try:
+            spec = finder.find_spec(fullname, path, target)
+        except Exception as error:  # it is also where it put itself, and raises there as it would without us
+            shim.log("finder failed", repr(finder), "%s: %r" % (fullname, error))
+            return None
+        if spec is None:
+            return None
+        if layer in sys.path:
+            entries = sys.path[: sys.path.index(layer) + 1]
+            if path is not None:
+                entries = find_above(path, entries, mapped.get(fullname.rpartition(".")[0], ""))
+            above = PathFinder.find_spec(fullname, entries) if entries else None
+            if above is not None and above.loader is not None:
+                return above
+            if path is not None and len(entries) == len(path):
+                return None  # the package is one from above, which has no such module
+        mapped[fullname] = place_of(spec)
+        return spec
+
+    return find_spec
+
+
+def find_above(path: "Sequence[str]", above: "list[str]", own: str) -> "list[str]":
+    """Return the entries of a package's path that are in a path entry above, except the editable package's own."""
+    tops = tuple([top.rstrip("/") + "/" for top in above if top.startswith("/")])
+    return [entry for entry in path if entry.startswith(tops) and editables.normalize(entry) != own]
+
+
+def place_of(spec: "ModuleSpec") -> str:
+    """Return the folder of a package, or the file of a module, normalized."""
+    return editables.normalize((spec.submodule_search_locations or [spec.origin or ""])[0])
+
+
+def find_imported(fullname: str) -> "ModuleSpec":
+    """Return a spec for a module that an import line imported while it was being looked for.
+
+    Without it, importlib would load the module a second time.
+    """
+    module = sys.modules[fullname]
+    own = module.__spec__
+
+    def give(_spec: "ModuleSpec") -> "ModuleType":
+        return module
+
+    def restore_spec(_module: "ModuleType") -> None:
+        module.__spec__ = own
+
+    module.__spec__ = spec = ModuleSpec(fullname, shim.Finder(create_module=give, exec_module=restore_spec))
+    return spec
+
+
+def locate(name: str) -> str:
+    """Return where the finders have a module or package, asked once; empty if none has it."""
+    if name not in mapped:
+        mapped[name] = ""
+        for finder in finders:
+            try:
+                spec = finder.find_spec(name, None, None)
+            except Exception as error:
+                shim.log("finder failed", repr(finder), "%s: %r" % (name, error))
+                continue
+            if spec is not None:
+                mapped[name] = place_of(spec)
+                break
+    return mapped[name]
+
+
+# Roots
+
+
+def find_usercustomize(fullname: str, path: object, target: object) -> "ModuleSpec":
+    """Answer the last import that `site` makes, without searching the roots that we added: nothing touches those."""
+    shim.stop_watching_for(fullname)
+    spec = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry not in editables.added_roots])
+    if spec is None:
+        raise ModuleNotFoundError("No module named %r" % fullname, name=fullname)
+    return spec
+
+
+def find_latecomer(
+    fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+) -> "ModuleSpec | None":
+    """Ask absent roots again when an import is about to fail.
+
+    Python remembers an absent folder in `sys.path_importer_cache` for as long as the process runs.
+    """
+    if path is not None:
+        return None
+    cache = sys.path_importer_cache
+    absent = [root for root in editables.roots if cache.get(root, cache) is None and root in sys.path]
+    if not absent:
+        return None
+    import os
+    from time import monotonic
+
+    if asked_again and monotonic() < asked_again[0] + editables.ASK_AGAIN_AFTER:
+        return None
+    asked_again[:] = [monotonic()]
+    present = list(filter(os.path.isdir, absent))  # one call each; Python's path hooks would make four or more
+    for root in present:
+        shim.log("root available", root)
+        cache.pop(root, None)
+    return PathFinder.find_spec(fullname, present)
+
+
+def forget_answers() -> None:
+    """Drop cached answers."""
+    mapped.clear()
+    asked_again.clear()
+
+
+def stop() -> None:
+    """Undo what was done for finders."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not any(finder is added for added in added_finders)]
+    for name in ran:
+        sys.modules.pop(name, None)
+    for known in (ran, finders, added_finders):
+        known.clear()
+    forget_answers()

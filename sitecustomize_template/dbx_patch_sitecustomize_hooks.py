@@ -1,0 +1,343 @@
+# This file is a part of dbx-patch's start-up shim: it patches Databricks' import hooks. `dbx_patch_sitecustomize.py`
+# loads it when the first of them is imported, and is its `shim`. The rules at the top of that file hold here as well.
+
+import _thread
+import sys
+from _frozen_importlib_external import FileFinder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+    from typing import Any
+
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
+
+# --- stamp ---
+VERSION = ""
+DIGEST = ""
+# --- end of stamp ---
+
+if not TYPE_CHECKING:
+    editables = shim.load("editables")
+
+LIST_AGAIN_AFTER = 10.0
+"""Seconds before a root is listed again because of a name that it did not have."""
+
+listings: "dict[str, tuple[frozenset[str], float]]" = {}
+"""What a root offered when it was last listed, and when it may be listed again, by the monotonic clock."""
+packages: "dict[tuple[int, str], tuple[FileFinder, object]]" = {}
+"""The file finder of a hook for the folder of an editable install's package, by the hook's id and the package's name.
+
+Keyed by id because hooks may be unhashable; the hook is stored so that its id can't be reused."""
+diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
+"""Each function that is patched, with the code that it has now and the code that it had."""
+patching = _thread.RLock()
+"""Held only for one patch: a thread that imports a hook's module may be waited for by one that honors an install."""
+registered: "list[Callable[[Callable[..., bool]], object]]" = []
+"""The functions that remove our check from an allow-list that it is on."""
+
+
+class UnknownShapeError(Exception):
+    """A hook is not of a known shape, so it is left as it is."""
+
+
+# The import of a hook's module
+
+
+def find(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
+    """Find a hook's module as the finders after ours do, and patch it once it has run.
+
+    They are asked one by one, because `importlib.util.find_spec` inside a finder takes import locks again and can
+    deadlock (https://github.com/DataDog/dd-trace-py/issues/17742). Databricks' own `PostImportHook` does call it, so
+    such an import passes through here twice; patching twice does no harm.
+    """
+    for finder in list(sys.meta_path):
+        ask = getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = ask(fullname, path, target) if ask and finder is not shim.watcher else None
+        if spec is not None:
+            if spec.loader is not None:
+                wrapper = PatchingLoader if hasattr(spec.loader, "exec_module") else PatchingOldLoader
+                spec.loader = wrapper(spec.loader, fullname)  # type: ignore[assignment]  # a Loader by its methods
+            return spec
+    return None
+
+
+class PatchingOldLoader:
+    """Wraps the loader of one module: loads the module with its own loader, and patches it.
+
+    This class is for loaders without `exec_module`, because importlib looks for that attribute. Some of Databricks'
+    loaders have none (https://github.com/pola-rs/polars/issues/5331).
+    """
+
+    def __init__(self, loader: "Any", fullname: str) -> None:
+        self.loader = loader
+        self.fullname = fullname
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self.loader, name)
+
+    def load_module(self, fullname: str) -> "ModuleType":
+        before = list(sys.path)
+        module: ModuleType = self.loader.load_module(fullname)
+        self.finish(module, before)
+        return module
+
+    def finish(self, module: "ModuleType", before: "list[str]") -> None:
+        """Patch the module. It may have replaced itself in `sys.modules`, or have changed `sys.path`."""
+        shim.run_guarded(restore_roots, before)
+        patch(self.fullname, sys.modules.get(self.fullname, module))
+
+
+class PatchingLoader(PatchingOldLoader):
+    """Wraps a loader that has `exec_module`."""
+
+    def exec_module(self, module: "ModuleType") -> None:
+        before = list(sys.path)
+        try:
+            module.__spec__.loader = module.__loader__ = self.loader  # type: ignore[union-attr]
+        except (AttributeError, TypeError):  # a spec or module of the loader's own type, which takes no attributes
+            pass
+        self.loader.exec_module(module)
+        self.finish(module, before)
+
+
+# Patches: one function for each kind of hook, which is given the function to patch
+
+
+def patch(fullname: str, module: "ModuleType") -> None:
+    """Patch a hook's module that has run. Leave it as it is if its shape is unknown."""
+    name, how = shim.HOOKS[fullname]
+    try:
+        with patching:
+            globals()[how](find_function(module, name))
+        shim.set_hook_state(fullname, "hook patched")
+    except Exception as error:
+        shim.set_hook_state(fullname, "hook incompatible", explain(error))
+
+
+def explain(error: "Exception") -> str:
+    """Return why a hook could not be patched."""
+    return str(error) if isinstance(error, UnknownShapeError) else repr(error)
+
+
+def find_function(module: "ModuleType", name: str) -> "Any":
+    """Return a function of a module, or a method of a class in it. Raises UnknownShapeError if there is none."""
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = vars(found)[part]
+        except (KeyError, TypeError):
+            raise UnknownShapeError("no %s" % name) from None
+    if type(found) is not type(find_function):
+        raise UnknownShapeError("%s is a %s, not a function" % (name, type(found).__name__))
+    return found
+
+
+def answer_editables(function: "Any") -> None:
+    """Patch the `find_spec` of a path entry finder that refuses library code, which Databricks does to spare the mount.
+
+    Names of editable installs are answered by the hook's own file finder, whoever asks, without a walk up the stack.
+    The file finder is the one attribute of the hook that we need. Both shapes of `WsfsImportHook` that were published
+    since 12.2 (in databricks-connect) have it, under a mangled name.
+    """
+
+    def find_spec(original: "Any", self: object, name: str, *rest: object, **named: object) -> "ModuleSpec | None":
+        spec: ModuleSpec | None = None
+        try:
+            package = name.rpartition(".")[0]
+            finder = packages.get((id(self), package), (None,))[0]
+            if finder is None:
+                finder = find_file_finder(self)
+                if not offers(finder.path, name, package):
+                    finder = None
+                elif package:
+                    packages[id(self), package] = finder, self
+            if finder is not None:
+                spec = finder.find_spec(name)
+        except OSError as error:  # the mount's
+            shim.log("root unavailable", finder.path if finder else name, repr(error))
+        except Exception as error:
+            shim.set_hook_state(function.__module__, "hook incompatible", explain(error))
+        if spec is None:
+            spec = original(self, name, *rest, **named)
+        return spec
+
+    divert(function, find_spec)
+
+
+def find_file_finder(hook: object) -> "FileFinder":
+    """Return the file finder that a path entry finder keeps. Raises UnknownShapeError if it has none."""
+    for value in vars(hook).values():
+        if isinstance(value, FileFinder):
+            return value
+    raise UnknownShapeError("%s keeps no file finder" % type(hook).__name__)
+
+
+def place_roots_after(function: "Any") -> None:
+    """Patch a function that makes `sys.path`, so that the roots are on it afterwards."""
+
+    def make_path(original: "Any", *args: object, **named: object) -> object:
+        try:
+            return original(*args, **named)
+        finally:
+            shim.run_guarded(editables.place_roots, editables.roots)
+
+    divert(function, make_path)
+
+
+def keep_roots(function: "Any") -> None:
+    """Patch a function that drops entries of `sys.path`, so that the roots on it stay."""
+
+    def change_path(original: "Any", *args: object, **named: object) -> object:
+        before = list(sys.path)
+        try:
+            return original(*args, **named)
+        finally:
+            shim.run_guarded(restore_roots, before)
+
+    divert(function, change_path)
+
+
+def restore_roots(before: "list[Any]") -> None:
+    """Restore each root that was on `sys.path` after the entry that preceded it. A root that is higher now stays."""
+    for at, root in enumerate(before):
+        if not isinstance(root, str) or editables.normalize(root) not in editables.served:
+            continue
+        place = next((sys.path.index(above) + 1 for above in reversed(before[:at]) if above in sys.path), 0)
+        found = [index for index, entry in enumerate(sys.path) if is_same(entry, root)]
+        stays = bool(found) and found[0] <= place
+        for index in reversed(found[stays:]):
+            del sys.path[index]
+        if not stays:
+            sys.path.insert(place, root)
+
+
+def is_same(entry: object, root: str) -> bool:
+    """Return whether a path entry is a root, in either spelling."""
+    return isinstance(entry, str) and editables.normalize(entry) == editables.normalize(root)
+
+
+def allow_roots(register: "Any") -> None:
+    """Register the roots with autoreload's allow-list, once. The check also allows roots of later installs."""
+    name = "deregister_autoreload_allowlist_check"
+    deregister = register.__globals__.get(name)
+    if not callable(deregister):
+        raise UnknownShapeError("no %s" % name)
+    # A reload of the module may have kept the list.
+    if is_editable_file not in register.__globals__.get("_AUTORELOAD_ALLOWLIST_CHECKS", ()):
+        register(is_editable_file)
+    registered[:] = [deregister]
+
+
+def is_editable_file(file: object, *_more: object) -> bool:
+    """Return whether a file is in a root, or in what a finder has mapped, by path components. Raises nothing."""
+    folder = editables.normalize(file) if isinstance(file, str) else ""
+    mapped = shim.loaded["finders"].mapped.values() if "finders" in shim.loaded else ()
+    while folder:
+        above, _, name = folder.rpartition("/")
+        if folder in editables.served or locate(name) == folder or folder in mapped:
+            return True
+        folder = above
+    return False
+
+
+# Names of editable installs
+
+
+def offers(folder: str, fullname: str, package: str) -> bool:
+    """Return whether a module that is looked for in a folder belongs to an editable install."""
+    spelled = editables.normalize(folder)
+    return is_package(spelled, package) if package else spelled in editables.served and lists(folder, fullname)
+
+
+def is_package(folder: str, name: str) -> bool:
+    """Return whether a folder is that of an editable install's package."""
+    below = "/" + name.replace(".", "/")
+    if folder.endswith(below) and folder[: -len(below)] in editables.served:
+        return True
+    below = ""
+    while name and "finders" in shim.loaded:
+        location = locate(name)
+        if location:
+            return folder == location + below
+        name, _, last = name.rpartition(".")
+        below = "/" + last + below
+    return False
+
+
+def lists(root: str, name: str) -> bool:
+    """Return whether a root has a top-level name, from a listing that is seldom renewed.
+
+    Most names that are looked for are in no root, and the hook exists to spare the mount those questions.
+    """
+    import os
+    from time import monotonic
+
+    names, due = listings.get(root, (frozenset(), 0.0))
+    if name not in names and monotonic() >= due:
+        try:
+            names, due = frozenset([entry.partition(".")[0] for entry in os.listdir(root)]), LIST_AGAIN_AFTER
+        except OSError:
+            names, due = frozenset(), editables.ASK_AGAIN_AFTER
+        listings[root] = names, monotonic() + due
+    return name in names
+
+
+def locate(name: str) -> str:
+    """Return where the finders of editable installs have a module or package; empty if none has it."""
+    finders = shim.loaded.get("finders")
+    return finders.locate(name) if finders else ""
+
+
+# How a function is patched, and restored
+
+
+def divert(function: "Any", around: "Callable[..., object]") -> None:
+    """Make a function call `around` with the original as its first argument; once.
+
+    The function's code object is exchanged, not the attribute that holds the function. So the patch also reaches code
+    that has the function already, through `from x import y` or as a callback, and other people's wrappers get the
+    original when the patch is removed.
+    """
+    if function in diverted:
+        return
+    code = function.__code__
+    original = type(function)(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    original.__kwdefaults__ = function.__kwdefaults__
+    constants = {"dbx_patch_around": around, "dbx_patch_original": original}
+    function.__code__ = call_around.__code__.replace(
+        co_consts=tuple([constants.get(const, const) for const in call_around.__code__.co_consts]),
+        co_freevars=code.co_freevars,  # Python requires as many as the function has cells
+        co_name=code.co_name,
+    )
+    diverted[function] = function.__code__, code
+
+
+def call_around(*args: object, **named: object) -> object:
+    """Be the code of a patched function, with the two constants filled in."""
+    around: Any = "dbx_patch_around"
+    original: Any = "dbx_patch_original"
+    return around(original, *args, **named)
+
+
+def stop() -> None:
+    """Remove every patch, in whatever order other code has wrapped the same functions."""
+    for function, (ours, code) in diverted.items():
+        if function.__code__ is ours:
+            function.__code__ = code
+    diverted.clear()
+    for deregister in registered:
+        shim.run_guarded(deregister, is_editable_file)
+    registered.clear()
+    forget_answers()
+
+
+def forget_answers() -> None:
+    """Drop what roots were seen to offer."""
+    listings.clear()
+    packages.clear()

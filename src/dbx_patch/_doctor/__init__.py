@@ -1,0 +1,6 @@
+"""Finds out why an import fails."""
+
+from dbx_patch._doctor._checks import doctor
+from dbx_patch._doctor._report import Cause, Diagnosis, Report, Step
+
+__all__ = ["Cause", "Diagnosis", "Report", "Step", "doctor"]
