@@ -2,8 +2,8 @@
 # To remove it, run `python -m dbx_patch.uninstall`. To turn it off, set the environment variable DBX_PATCH_DISABLE=1.
 #
 # Import as little as possible, since every start of Python runs this file. It prints nothing, lets no exception out,
-# and keeps to the syntax of Python 3.9, because we don't choose which Python starts it. A start pays for what is loaded,
-# not for what is run, so three files beside this one are loaded only when they are needed:
+# and keeps to the syntax of Python 3.9, because we do not choose which Python starts it. A start pays for what is
+# loaded, not for what is run, so three files beside this one are loaded only when they are needed:
 # - `*_editables.py` when a layer has a `.pth` file,
 # - `*_finders.py` when an editable install has a finder, or when an import is about to fail,
 # - `*_hooks.py` when one of Databricks' import hooks is imported.
