@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.interpreters import Interpreter, find_interpreters
+from tests.lab.interpreters import Interpreter, find_interpreters, find_running_interpreter
 from tests.lab.missing import missing
 from tests.lab.node import Node
 from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_pyspark
@@ -20,33 +20,104 @@ if TYPE_CHECKING:
 
 RELEASES = {"13.3": [10], "14.3": [10], "15.4": [11], "16.4": [12], "17.3": [12], "18.2": [12], "19.3": [12, 13]}
 """The releases of Databricks whose published code is run, and the minor versions of the Python it is run on."""
+UNIT = Path(__file__).parent / "unit"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("dbx-patch").addoption(
+        "--matrix",
+        nargs="?",
+        const="all",
+        choices=("all", "rest"),
+        help="run every test on every Python, with and without a foreign sitecustomize; "
+        "`--matrix=rest` leaves out what a plain run has covered",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "releases(...): the only releases of Databricks that a test is for")
-    config.addinivalue_line("markers", "real(what): a test that runs the real thing, and is counted at the end")
-    config.addinivalue_line("markers", "pythons(...): the Pythons that are enough for a test")
+    for marker in (
+        "matrix: a slow test, which only `--matrix` runs",
+        "pythons(...): the Pythons that are enough for a test in the matrix",
+        "releases(...): the only releases of Databricks that a test is for",
+        "real(what): a test that runs the real thing, and is counted at the end",
+    ):
+        config.addinivalue_line("markers", marker)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Return the line of the report's header that names what is tested."""
+    if config.option.matrix is None:
+        return f"Python {find_running_interpreter().name} alone; `--matrix` runs every Python, and the slow tests"
+    left_out = " but what a plain run has covered" if config.option.matrix == "rest" else ""
+    return f"matrix: everything{left_out}, on Python {', '.join(found.name for found in find_interpreters())}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    pythons = metafunc.definition.get_closest_marker("pythons")
-    interpreters = find_interpreters()
-    if pythons:  # or, where there is none of them, the newest
-        interpreters = [found for found in interpreters if found.name in pythons.args] or interpreters[-1:]
+    """Run a test on one Python and one kind of node, or with `--matrix` on every one that it is for."""
+    matrix = metafunc.config.option.matrix is not None
     if "release" in metafunc.fixturenames:
-        only = metafunc.definition.get_closest_marker("releases")
-        pairs = [
-            pytest.param(found, release, id=f"{found.name}-{release}")
-            for found in interpreters
-            for release, minors in RELEASES.items()
-            if found.minor in minors and (only is None or release in only.args)
-        ]
-        metafunc.parametrize(("interpreter", "release"), pairs, scope="session")
+        pairs = list_plain_pairs(metafunc.definition)
+        pairs += [pair for pair in list_matrix_pairs(metafunc.definition) if pair not in pairs] if matrix else []
+        pairs.sort(key=lambda pair: pair[0].sort_key)
+        ids = [f"{interpreter.name}-{release}" for interpreter, release in pairs]
+        metafunc.parametrize(("interpreter", "release"), pairs, ids=ids, scope="session")
     elif "interpreter" in metafunc.fixturenames:
-        metafunc.parametrize("interpreter", interpreters, ids=[found.name for found in interpreters], scope="session")
+        interpreters = {find_running_interpreter(), *(list_matrix_interpreters(metafunc.definition) if matrix else ())}
+        ordered = sorted(interpreters, key=lambda found: found.sort_key)
+        metafunc.parametrize("interpreter", ordered, ids=[found.name for found in ordered], scope="session")
+    if "sitecustomize" in metafunc.fixturenames and not chooses_sitecustomize(metafunc.definition):
+        kinds = {True: "foreign-sitecustomize"} | ({False: "no-sitecustomize"} if matrix else {})
+        metafunc.parametrize("sitecustomize", [*kinds], ids=[*kinds.values()], indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def list_matrix_interpreters(test: pytest.Item) -> list[Interpreter]:
+    """List the interpreters that a test runs on in the matrix."""
+    enough = test.get_closest_marker("pythons")
+    interpreters = find_interpreters()
+    # Where none of them is on this machine, the newest stands in.
+    return [found for found in interpreters if enough is None or found.name in enough.args] or interpreters[-1:]
+
+
+def list_matrix_pairs(test: pytest.Item) -> list[tuple[Interpreter, str]]:
+    """List the interpreters and the releases of Databricks that a test runs on in the matrix."""
+    only = test.get_closest_marker("releases")
+    return [
+        (found, release)
+        for found in list_matrix_interpreters(test)
+        for release, minors in RELEASES.items()
+        if found.minor in minors and (only is None or release in only.args)
+    ]
+
+
+def list_plain_pairs(test: pytest.Item) -> list[tuple[Interpreter, str]]:
+    """List the running interpreter, with the releases that fit it or else with the first one that the test is for."""
+    running, only = find_running_interpreter(), test.get_closest_marker("releases")
+    wanted = list(only.args) if only else list(RELEASES)
+    return [(running, release) for release in wanted if running.minor in RELEASES[release]] or [(running, wanted[0])]
+
+
+def chooses_sitecustomize(test: pytest.Item) -> bool:
+    """Return whether a test names the kinds of node that it is for."""
+    return any("sitecustomize" in str(mark.args[0]) for mark in test.iter_markers("parametrize"))
+
+
+def is_plain(item: pytest.Item) -> bool:
+    """Return whether a plain run, one without `--matrix`, has a test."""
+    values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return (
+        item.get_closest_marker("matrix") is None
+        and values.get("interpreter", find_running_interpreter()) == find_running_interpreter()
+        and ("release" not in values or (values["interpreter"], values["release"]) in list_plain_pairs(item))
+        and bool(values.get("sitecustomize", True) or chooses_sitecustomize(item))
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose what `--matrix` asks for, unit tests first, and note which tests run the real thing."""
+    matrix = config.option.matrix
+    chosen = [item for item in items if matrix == "all" or is_plain(item) == (matrix is None)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = sorted(chosen, key=lambda item: UNIT not in item.path.parents)
     for item in items:
         kinds = {mark.args[0] for mark in item.iter_markers("real")}
         if "wheel" in getattr(item, "fixturenames", ()):
@@ -69,7 +140,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"could not run: {report.nodeid}: {report.longrepr[2]}")
 
 
-@pytest.fixture(scope="session", params=[True, False], ids=["foreign-sitecustomize", "no-sitecustomize"])
+@pytest.fixture(scope="session")
 def sitecustomize(request: pytest.FixtureRequest) -> bool:
     """Whether the standard library has a `sitecustomize`, as Debian's and Ubuntu's has."""
     return bool(request.param)

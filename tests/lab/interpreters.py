@@ -28,16 +28,28 @@ class Interpreter:
         """A name for test reports, such as `3.12` or `3.11-debian`."""
         return f"3.{self.minor}-debian" if self.debian else f"3.{self.minor}"
 
+    @property
+    def sort_key(self) -> tuple[int, str]:
+        """The order in reports."""
+        return self.minor, self.name
+
 
 @functools.cache
 def find_interpreters() -> list[Interpreter]:
     """Find one interpreter of each version, and the system's own if it is Debian's: pyenv's, uv's, or on the path."""
     found: dict[str, Interpreter] = {}
-    for python in [*candidates(*(f"python3.{minor}" for minor in MINORS)), Path(sys.executable)]:
+    for python in [Path(sys.executable), *candidates(*(f"python3.{minor}" for minor in MINORS))]:
         described = describe(python)
         if described is not None and described.minor in MINORS:
             found.setdefault(described.name, described)
-    return [found[name] for name in sorted(found, key=lambda name: (found[name].minor, name))]
+    return sorted(found.values(), key=lambda interpreter: interpreter.sort_key)
+
+
+@functools.cache
+def find_running_interpreter() -> Interpreter:
+    """Find the interpreter that runs the tests, or the newest that there is if that is no Python to test."""
+    running = describe(Path(sys.executable))
+    return running if running is not None and running.minor in MINORS else find_interpreters()[-1]
 
 
 def candidates(*names: str) -> list[Path]:

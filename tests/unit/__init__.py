@@ -1,0 +1,1 @@
+"""Tests of what is pure: no interpreter is started, and nothing is built."""
