@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.lab.interpreters import Interpreter, find_interpreters, find_running_interpreter
 from tests.lab.missing import missing
 from tests.lab.node import Node
+from tests.lab.templates import find_changed, make_once
 from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_pyspark
 
 if TYPE_CHECKING:
@@ -147,9 +149,13 @@ def sitecustomize(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheels that nodes install, dbx-patch's own among them."""
-    return fill_wheelhouse(tmp_path_factory.mktemp("wheelhouse"))
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The wheels that nodes install, dbx-patch's own among them; made once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base  # each worker has a folder in it
+    yield make_once(shared / "lab/wheels", fill_wheelhouse).resolve()
+    changed = find_changed(shared / "lab/templates")
+    assert changed == [], "a test has changed a file that nodes share; see tests/lab/templates.py"
 
 
 @pytest.fixture

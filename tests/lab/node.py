@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.interpreters import Interpreter
+from tests.lab.templates import list_names, make_once, record, replay
 from tests.lab.wheels import REPOSITORY
 
 OFF = {"DBX_PATCH_DISABLE": "1"}
@@ -50,12 +51,34 @@ class Node:
         self.workspace = root / "Workspace"
 
     def build(self) -> Node:
-        """Build the node, but for its notebooks."""
+        """Build the node, but for its notebooks: a copy of one that the first such call builds."""
+        kind = f"{self.interpreter.name}{'-foreign' if self.has_sitecustomize else ''}"
+        replay(make_once(self._templates / kind, self._build_template), self.root)
+        return self
+
+    def _build_template(self, folder: Path) -> None:
+        node = Node(folder / "node", self.interpreter, self.wheelhouse, sitecustomize=self.has_sitecustomize)
+        node.build_from_scratch()
+        layer = str(node.layer(node.runtime.resolve()).relative_to(node.root))
+        shared = (f"usr/lib/{self.version}/", *(f"{layer}/{name}/" for name in ("pip", "setuptools", "wheel")))
+
+        def is_shared(name: str) -> bool:
+            return name.startswith(shared) and "sitecustomize" not in name
+
+        record(folder, node.root, list_names(node.root), is_shared)
+        shutil.rmtree(node.root)
+
+    def build_from_scratch(self) -> None:
+        """Build the node by the tools that build a real one."""
         self._copy_interpreter()
         self._make_runtime()
         self.run([self.python, "-m", "venv", "--without-pip", self.cluster_libraries])
         self.workspace.mkdir()
-        return self
+        shutil.rmtree(self.root / ".cache")  # virtualenv's
+
+    @property
+    def _templates(self) -> Path:
+        return self.wheelhouse.with_name("templates")
 
     @property
     def python(self) -> Path:
@@ -96,11 +119,39 @@ class Node:
 
     def install_editable(self, project: Path, *, python: Path | None = None) -> None:
         """Install a project editable: into the runtime's layer, or into that of another interpreter."""
-        self.pip("install", "--quiet", "--no-deps", "--no-build-isolation", "-e", project, python=python)
+        command = ("install", "--quiet", "--no-deps", "--no-build-isolation", "-e")
+        distribution = project.name.replace("-", "_")
+        if python is not None or any(self.layer(self.runtime).glob(f"{distribution}-*.dist-info")):
+            self.pip(*command, project, python=python)
+        else:
+            self._pip_once([*command, project], project)
 
     def install_dbx_patch(self) -> None:
         """Install the package into the runtime's layer, as an init script does."""
-        self.pip("install", "--quiet", "dbx-patch")
+        self._pip_once(["install", "--quiet", "dbx-patch"], None)
+
+    def _pip_once(self, arguments: list[str | Path], project: Path | None) -> None:
+        """Run pip on a fresh node, keep what it writes, and copy that; run pip here if it would replace a file."""
+        sources = {} if project is None else read_tree(project)
+        key = hashlib.sha256(repr((self.interpreter.name, *map(self._relative, arguments), sources)).encode())
+
+        def record_pip(folder: Path) -> None:
+            node = Node(folder / "node", self.interpreter, self.wheelhouse, sitecustomize=self.has_sitecustomize)
+            node.build()
+            if project is not None:
+                shutil.copytree(project, node.root / self._relative(project), symlinks=True)
+            before = node.snapshot()
+            node.pip(*(node.root / self._relative(part) if isinstance(part, Path) else part for part in arguments))
+            after = node.snapshot()
+            record(folder, node.root, [name for name in list_names(node.root) if before.get(name) != after[name]])
+            shutil.rmtree(node.root)
+
+        if not replay(make_once(self._templates / key.hexdigest()[:16], record_pip), self.root):
+            self.pip(*arguments)
+
+    def _relative(self, part: str | Path) -> str:
+        """Name a path by its place on the node."""
+        return part if isinstance(part, str) else str(part.relative_to(self.root))
 
     def dbx_patch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m dbx_patch` by the runtime's interpreter."""
@@ -165,9 +216,8 @@ class Node:
         library = self.root / "usr/lib" / self.version
         self.base.parent.mkdir(parents=True)
         shutil.copy2(self.interpreter.python, self.base)
-        skipped = shutil.ignore_patterns(
-            "test", "tests", "idlelib", "turtledemo", "ensurepip", "config-*", "*-packages"
-        )
+        unused = ("test", "tests", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "config-*", "*-packages")
+        skipped = shutil.ignore_patterns(*unused, "*.opt-?.pyc")
         shutil.copytree(prefix / "lib" / self.version, library, symlinks=True, ignore=skipped)
         for shared in prefix.glob(f"lib/lib{self.version}.so*"):
             shutil.copy2(shared, self.root / "usr/lib", follow_symlinks=False)
@@ -199,6 +249,13 @@ class Node:
         self.runtime.symlink_to("python3")
         # As on a runtime: setuptools, and with it a start-up file that has nothing to do with editable installs.
         self.pip("install", "--quiet", "setuptools", "wheel")
+        # virtualenv does not cache pip's byte code, and the node's processes don't either: 0.7 s a call.
+        self.run([self.python, "-m", "compileall", "-q", self.layer(self.runtime) / "pip"])
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """Read every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @dataclass(frozen=True)
