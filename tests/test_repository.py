@@ -1,4 +1,4 @@
-"""The repository is what its README and its design say."""
+"""The repository has the layout of its design, and its README's commands work."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import pytest
 
 from dbx_patch._doctor._report import Cause
 from tests.lab.wheels import REPOSITORY, list_sources
+from tests.layering import ROOMS, list_imports
 
-TEMPLATES = sorted(REPOSITORY.glob("sitecustomize_template/sitecustomize*.py"))
+SHIM_FILES = sorted(REPOSITORY.glob("sitecustomize_template/*sitecustomize*.py"))
 IN_AN_SDIST = {"dbx_patch.egg-info", "setup.cfg"}
-"""What setuptools puts there as well."""
+"""What setuptools adds to an sdist."""
 FOR_AN_ERROR = {"traceback"}
+"""Loaded where there is an error to describe."""
 LOADED_BY_SITE = {"sys", "os", "posix", "time", "_imp", "_thread", "_frozen_importlib", "_frozen_importlib_external"}
 
 
@@ -41,42 +43,23 @@ def test_wheel_holds_what_runs_and_nothing_else(wheelhouse: Path) -> None:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
 
     expected = {"dbx_patch/py.typed"}
-    for room, folder in (
-        ("", "src/dbx_patch"),
-        ("installer/", "installer"),
-        ("sitecustomize_template/", "sitecustomize_template"),
-    ):
-        expected |= {f"dbx_patch/{room}{file.name}" for file in (REPOSITORY / folder).glob("*.py")}
+    for room in ROOMS:
+        folder = REPOSITORY / room.folder
+        files = [file for kind in ("*.py", "*.sh") for file in folder.rglob(kind)]
+        expected |= {f"{room.package.replace('.', '/')}/{file.relative_to(folder)}" for file in files}
     assert set(names) == expected
-    assert wheel.stat().st_size < 100_000
+    assert wheel.stat().st_size < 120_000
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=[template.stem for template in TEMPLATES])
-def test_shim_parses_on_python_3_9_and_imports_only_what_site_has_loaded(template: Path) -> None:
-    tree = ast.parse(template.read_text("utf-8"), feature_version=(3, 9))
-    for_types = next(node for node in tree.body if isinstance(node, ast.If))
+@pytest.mark.parametrize("file", SHIM_FILES, ids=[file.stem for file in SHIM_FILES])
+def test_shim_parses_on_python_3_9_and_imports_only_what_site_has_loaded(file: Path) -> None:
+    ast.parse(file.read_text("utf-8"), feature_version=(3, 9))
 
-    imported = set()
-    for node in ast.walk(tree):
-        if any(node is skipped for skipped in ast.walk(for_types)):
-            continue
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add(str(node.module))
+    imports = list_imports(file.read_text("utf-8"))
+    at_run_time = {module.partition(".")[0] for module, for_types in imports if not for_types}
 
-    assert "sys" in imported
-    assert imported <= LOADED_BY_SITE | FOR_AN_ERROR
-
-
-def test_nothing_imports_upwards() -> None:
-    rooms = [REPOSITORY / "sitecustomize_template", REPOSITORY / "installer"]
-    above = [("dbx_patch.installer", "dbx_patch._cli"), ("dbx_patch._cli",)]
-
-    for room, forbidden in zip(rooms, above, strict=True):
-        for file in room.glob("*.py"):
-            names = {node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)}
-            assert not {name for name in names if name and name.startswith(forbidden)}, file
+    assert "sys" in at_run_time
+    assert at_run_time <= LOADED_BY_SITE | FOR_AN_ERROR
 
 
 def test_gate_runs_the_test_command_of_the_readme() -> None:
