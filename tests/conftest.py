@@ -15,6 +15,7 @@ from tests.lab.missing import missing
 from tests.lab.node import Node
 from tests.lab.templates import find_changed, make_once
 from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_pyspark
+from tests.progress import ProgressPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # not in xdist's workers, whose output nobody sees
+        config.pluginmanager.register(ProgressPlugin())
     for marker in (
         "matrix: a slow test, which only `--matrix` runs",
         "pythons(...): the Pythons that are enough for a test in the matrix",
