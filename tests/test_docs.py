@@ -46,12 +46,12 @@ VENV = "python3 -m venv .venv && .venv/bin/pip install --quiet -e '.[test]' && .
 RUN_ELSEWHERE = {
     f"{VENV} tests.lab": "tests/test_repository.py::test_demonstration_of_the_readme_shows_the_main_job",
     f"{VENV} pytest -n auto": "tests/test_repository.py::test_gate_runs_the_test_command_of_the_readme",
-    "python -m pytest tests/test_cost.py -rP": "tests/test_cost.py::test_bare_start",
+    "python -m pytest --matrix tests/test_cost.py -rP": "tests/test_cost.py::test_bare_start",
     'import dbx_patch\n\ndbx_patch.doctor("testx")': (
         "tests/test_doctor.py::test_importable_module_is_healthy_and_executors_are_thought_of"
     ),
     "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_tells_and_exits",
-    "python -m tests.bench --json docs/performance.json --chart docs/performance.svg": (
+    "python -m tests.bench --json docs/performance.json": (
         "tests/test_bench.py::test_counts_are_within_their_budgets"
     ),
 }

@@ -1,7 +1,7 @@
-"""Measures what dbx-patch costs the starts and the imports of Python, on nodes that are made for it.
+"""Measure what dbx-patch costs at Python's start and at imports, on nodes in a temporary folder.
 
-Instructions are counted by valgrind: ratios that are the same on a noisy machine. Times are taken by pyperf and by
-Python's clock, as medians of rounds in which everything has its turn. The exit code is 1 if a count is over its budget.
+valgrind counts instructions: these ratios are the same on a noisy machine. pyperf and Python's clock take times, as
+medians of rounds. The exit code is 1 if a count is over its budget.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.budgets import find_exceeded
-from tests.bench.chart import draw
 from tests.bench.measure import measure
 from tests.bench.report import Report
 from tests.bench.scenes import build_node, fetch_packages
 from tests.lab.interpreters import find_interpreters
+from tests.lab.templates import make_once
 from tests.lab.wheels import FetchError, fill_wheelhouse
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from tests.lab.interpreters import Interpreter
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write what was asked for."""
+def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
+    """Measure, print, and write what was asked for; with packages, wheels and templates in a folder for later calls."""
     interpreters = {found.name: found for found in find_interpreters() if not found.debian}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="how often to time (default: %(default)s)")
@@ -40,7 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--python", action="append", choices=interpreters, help="measure this one only; may be repeated"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the starts, as SVG")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
         parser.error("--rounds takes a number above 0")
@@ -52,50 +51,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("no CPython 3.10 to 3.13 that environments can be made from was found")
 
     try:
-        report = measure_each(chosen, arguments.rounds)
+        with tempfile.TemporaryDirectory(prefix="dbx-patch-bench-") as own:
+            report = measure_each(chosen, arguments.rounds, Path(folder or own).resolve())
     except FetchError as error:
         parser.error(f"nodes need packages from a package index: {error}")
     if arguments.json:
         arguments.json.write_text(report.to_json())
-    if arguments.chart:
-        arguments.chart.write_text(draw(report))
     print(report.to_table())
     exceeded = find_exceeded(report.figures)
     print("\n".join(exceeded) or "Every count is within its budget.")
     return 1 if exceeded else 0
 
 
-def measure_each(interpreters: Sequence[Interpreter], rounds: int) -> Report:
+def measure_each(interpreters: Sequence[Interpreter], rounds: int, folder: Path) -> Report:
     """Measure one interpreter after the other. Raises FetchError if a package index does not give what that needs."""
     report = Report(name_tools(), rounds)
-    with tempfile.TemporaryDirectory(prefix="dbx-patch-bench-") as folder:
-        root = Path(folder).resolve()
-        progress("fetching what a runtime's layer holds")
-        packages = fetch_packages(root / "packages")
-        (root / "wheels").mkdir()
-        wheelhouse = fill_wheelhouse(root / "wheels")
-        for interpreter in interpreters:
-            name = interpreter.name
-            report.pythons[name] = ask_version(interpreter.python)
-            progress(f"measuring CPython {report.pythons[name]}, {rounds} round{'s' * (rounds > 1)}")
-            node = build_node(root / name, interpreter, wheelhouse)
+    progress("fetching what a runtime's layer holds")
+    packages = make_once(folder / "packages", fetch_packages)
+    wheelhouse = make_once(folder / "wheels", fill_wheelhouse)
+    for interpreter in interpreters:
+        name = interpreter.name
+        report.pythons[name] = ask_version(interpreter.python)
+        progress(f"measuring CPython {report.pythons[name]}, {rounds} round{'s' * (rounds > 1)}")
+        with tempfile.TemporaryDirectory(prefix="dbx-patch-bench-") as root:
+            node = build_node(Path(root).resolve() / "node", interpreter, wheelhouse)
             report.figures[name], report.starts[name] = measure(node, packages, rounds)
     return report
 
 
 def name_tools() -> dict[str, str]:
-    """Name what measured, and on which kind of machine."""
+    """Return the tools that measure, with their versions, and the kind of machine."""
     return {"valgrind": ask_version("valgrind"), "pyperf": version("pyperf"), "on": platform.machine()}
 
 
 def ask_version(program: str | Path) -> str:
-    """Ask a program for its version, which is all or the end of what it prints."""
+    """Return a program's version, which is the end of what `--version` prints."""
     printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     return re.split(r"[ -]", printed.strip())[-1]
 
 
 def progress(text: str) -> None:
-    """Say what is going on."""
+    """Print what is measured now."""
     print(f"{text} ...", file=sys.stderr, flush=True)
 
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tests.lab.node import Node
 
 CACHED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONHASHSEED": "0"}
-"""The environment in which byte code is cached, and every start is like the other."""
+"""The environment in which byte code is cached, and each start is the same."""
 
 
 def count_instructions(node: Node, command: Sequence[object], environ: Mapping[str, str] | None = None) -> int:
-    """Count the instructions of a command with its byte code cached, as valgrind sees them: the same every time."""
+    """Return the instructions that valgrind counts for a command, with its byte code cached."""
     environment = dict(environ or {}) | CACHED
     node.run(command, environment)
     counter = [require("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null"]
@@ -33,7 +33,7 @@ def count_instructions(node: Node, command: Sequence[object], environ: Mapping[s
 
 
 def time_command(node: Node, command: Sequence[object], environ: Mapping[str, str] | None = None) -> float:
-    """Time a command with its byte code cached, by pyperf; return the median of some runs, in seconds."""
+    """Return how long a command takes with its byte code cached: pyperf's median of seven runs, in seconds."""
     file = node.root / f"pyperf-{uuid.uuid4()}.json"
     environment = dict(environ or {}) | CACHED
     inherited = f"--inherit-environ={','.join(node.environ() | environment)}"

@@ -1,6 +1,6 @@
-"""Measures imports: what the watcher takes of each, and a large editable package behind Databricks' own hook.
+"""Measures imports: what the watcher adds to each, and a large editable package behind Databricks' own hook.
 
-One interpreter starts for each measurement, in turns, so that a noisy machine disturbs all alike.
+Each measurement has its own interpreter. They take turns, so a noisy machine disturbs all alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MODULES = 300
 DEPTH = 40
-"""Frames on the stack as the imports begin; a notebook's cell has about as many below it."""
+"""Frames on the stack as the imports begin, about as many as below a notebook's cell."""
 RELEASES = {10: "14.3", 11: "15.4", 12: "16.4", 13: "19.3"}
 """The runtime whose published hook runs on each Python; no runtime has 3.13 yet."""
 PUBLISHED = ("wsfs_import_hook.py", "_engine_adapters.py")
@@ -90,7 +90,7 @@ LOOK_UP = f"{TIMED}import large\nstep = make_hook(large.__path__[0]).find_spec\n
 
 
 def time_watcher(notebook: Notebook) -> dict[str, float]:
-    """Time what imports take more with the shim's finders than without them, in one process; in microseconds."""
+    """Return the microseconds that the shim's finders add to imports, compared in one process."""
     printed = notebook.run(WATCHED, check=True).stdout.split()
     return dict(zip(("submodule", "submodule_asked", "top_level", "failing"), map(float, printed), strict=True))
 
@@ -106,7 +106,7 @@ def write_package(node: Node) -> None:
 
 
 def time_package(notebook: Notebook, rounds: int) -> dict[str, float]:
-    """Time the package's look-ups and imports behind the published hook of this Python: medians of the ratios."""
+    """Return the ratios of the package's look-ups and imports behind the published hook: medians of the rounds."""
     node = notebook.node
     release = RELEASES[node.interpreter.minor]
     wheel = fetch_databricks_connect(release)
@@ -115,7 +115,7 @@ def time_package(notebook: Notebook, rounds: int) -> dict[str, float]:
     at = f"sys.path.index({notebook.layers[2]!r}) + 1"
     on_path = f"import sys\nif {root!r} not in sys.path: sys.path.insert({at}, {root!r})\n"
     hook = on_path + place_hook(node, "pyspark.wsfs_import_hook", "path-hook")
-    # What the hook's module imports makes every garbage collection dearer, so plain Python has it as well.
+    # The hook's module imports these, which makes garbage collections slower, so plain Python imports them too.
     plain = on_path + "import inspect, importlib.abc\n" + IMPORT
     ratios: dict[str, list[float]] = {"look_up": [], "package": [], "package_unpatched": []}
     for _ in range(rounds):
@@ -127,5 +127,5 @@ def time_package(notebook: Notebook, rounds: int) -> dict[str, float]:
 
 
 def seconds(notebook: Notebook, code: str, environ: Mapping[str, str] | None = None) -> float:
-    """Run one measurement in an interpreter of its own."""
+    """Return the seconds that code prints in an interpreter of its own."""
     return float(notebook.run(code, environ, check=True).stdout)

@@ -1,4 +1,4 @@
-"""Measures everything on one node, in an order in which nothing has to be put back."""
+"""Measures everything on one node, in an order in which nothing needs to be undone."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ MORE = 2000
 
 Figures = dict[str, float]
 Starts = dict[str, dict[str, dict[str, float]]]
-"""Of each start the instructions and the milliseconds: without a `sitecustomize`, with an empty one, and with ours."""
+"""The instructions and the milliseconds of each start, for each of its variants."""
 
 
 def measure(node: Node, packages: Path, rounds: int) -> tuple[Figures, Starts]:
-    """Measure each row of the budgets on a node, and give what starts were measured to take."""
+    """Return a figure for each budget, and the measured starts that they come from."""
     figures: Figures = {}
     bare = make_bare(node)
     starts: Starts = {"bare": {"instructions": compare_instructions(bare), "ms": compare_times(bare, rounds)}}
@@ -42,9 +42,9 @@ def measure(node: Node, packages: Path, rounds: int) -> tuple[Figures, Starts]:
     lay_packages(node, packages)
     add_editables(node, range(2))
     write_package(node)  # the third
-    host = install_shim(node, node.python)
+    loader = install_shim(node, node.python)
     notebook = node.make_notebook()
-    start = Start(node, host, [notebook.python, "-c", "pass"], notebook.environ)
+    start = Start(node, loader, [notebook.python, "-c", "pass"], notebook.environ)
     opened = node.layer(notebook.environment)
     figures["mount_calls"] = count_mount_calls(notebook)
     starts["notebook"] = {"instructions": compare_instructions(start, opened), "ms": compare_times(start, rounds)}
@@ -65,7 +65,7 @@ def measure(node: Node, packages: Path, rounds: int) -> tuple[Figures, Starts]:
 
 
 def compare_starts(starts: Starts, listing: int) -> Figures:
-    """Give the rows of the budgets that starts are compared for."""
+    """Return the figures that compare one start with another."""
     added = {name: start["instructions"]["with"] - start["instructions"]["without"] for name, start in starts.items()}
     ratio = {name: 1 + added[name] / start["instructions"]["without"] for name, start in starts.items()}
     return {
@@ -79,7 +79,7 @@ def compare_starts(starts: Starts, listing: int) -> Figures:
 
 
 def measure_setuptools(bare: Start) -> float:
-    """Count a bare start with setuptools' start-up file instead of ours, as a ratio to one with neither."""
+    """Return how many times the instructions a bare start takes with setuptools' start-up file instead of ours."""
     node, python = bare.node, bare.command[0]
     with bare.variant("without"):
         without = count_instructions(node, bare.command)
@@ -90,7 +90,7 @@ def measure_setuptools(bare: Start) -> float:
 
 
 def count_listing(node: Node) -> int:
-    """Count the instructions of one listing of the runtime's layer."""
+    """Return the instructions that one listing of the runtime's layer takes."""
     layer = str(node.layer(node.runtime))
     commands = [[node.base, "-IS", "-c", f"import posix; posix.listdir({folder!r})"] for folder in (layer, ".")]
     listing, nothing = [count_instructions(node, command) for command in commands]
@@ -98,7 +98,7 @@ def count_listing(node: Node) -> int:
 
 
 def time_import(node: Node, rounds: int) -> float:
-    """Time `import dbx_patch`, in milliseconds."""
+    """Return how long `import dbx_patch` takes, in milliseconds."""
     more = [
         time_command(node, [node.python, "-c", "import dbx_patch"]) - time_command(node, [node.python, "-c", "pass"])
         for _ in range(rounds)
@@ -107,7 +107,7 @@ def time_import(node: Node, rounds: int) -> float:
 
 
 def time_install(node: Node, rounds: int) -> float:
-    """Time an install of the shim with its proof, in seconds."""
+    """Return how long an install of the shim with its proof takes, in seconds."""
     times = []
     for _ in range(rounds):
         before = time.perf_counter()

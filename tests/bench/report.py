@@ -1,4 +1,4 @@
-"""Shows what was measured: as a table for people, and as JSON."""
+"""Writes the report: tables for people, and JSON."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ OVER = "**{}** (over)"
 STARTS = {
     "bare": "bare",
     "notebook": "notebook, 3 editable installs",
-    "crowded": "and 2,000 more distributions",
+    "crowded": "the same with 2,000 more distributions",
     "many": "notebook, 200 editable installs",
 }
-SITECUSTOMIZES = {"without": "none", "empty": "an empty one", "off": "ours, turned off", "with": "ours"}
+SITECUSTOMIZES = {"without": "none", "empty": "an empty one", "off": "the shim, turned off", "with": "the shim"}
 STAGES = {
-    "one file more is looked for, and run": ("without", "empty"),
-    "our byte code is read, and makes functions": ("empty", "off"),
-    "these do their work": ("off", "with"),
+    "find and run one more file": ("without", "empty"),
+    "load the shim": ("empty", "off"),
+    "run the shim": ("off", "with"),
 }
-"""What a start takes more, from one variant to another."""
+"""The steps of a start with the shim; each costs the difference of two variants."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,26 @@ class Report:
     """One run of the benchmark."""
 
     tools: dict[str, str]
-    """The tools that measured, and their versions."""
+    """Each tool's version."""
     rounds: int
     pythons: dict[str, str] = field(default_factory=dict)
-    """Each interpreter's whole version."""
+    """Each interpreter's full version."""
     figures: dict[str, Figures] = field(default_factory=dict)
     """Each interpreter's figures, by the key of their budget."""
     starts: dict[str, Starts] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Write it as JSON."""
+        """Return the report as JSON."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read it again."""
+        """Return the report that `to_json` wrote."""
         written: dict[str, Any] = json.loads(text)
         return cls(**written)
 
     def to_table(self) -> str:
-        """Write it as tables in Markdown: the figures beside their budgets, and the starts that they come from."""
+        """Return Markdown tables: the figures beside their budgets, and the starts that they come from."""
         figures = [["what", "at most", *self.figures]]
         for key, budget in BUDGETS.items():
             most = "" if budget.most is None else f"{budget.most:g} "
@@ -62,7 +62,7 @@ class Report:
             for variant, which in SITECUSTOMIZES.items():
                 found = [show_start(measured[name], variant) for measured in self.starts.values()]
                 starts.append([what, which, *found])
-        stages = [["start", "thousand instructions more", *self.starts]]
+        stages = [["start", "thousand instructions to", *self.starts]]
         for name in ("bare", "notebook"):
             for stage, (before, after) in STAGES.items():
                 counts = [measured[name]["instructions"] for measured in self.starts.values()]
@@ -73,7 +73,7 @@ class Report:
 
 
 def show(budget: Budget, figure: float) -> str:
-    """Show a figure with as many digits as it is worth."""
+    """Return a figure with its significant digits."""
     few = 2 if figure < 10 else 1
     digits = 0 if budget.unit == "calls" else few + budget.unit.startswith("x ")
     text = f"{figure:.{digits}f}"
@@ -81,7 +81,7 @@ def show(budget: Budget, figure: float) -> str:
 
 
 def show_start(start: dict[str, dict[str, float]], variant: str) -> str:
-    """Show what a start takes without a `sitecustomize`, or what it takes more with another."""
+    """Return what a start takes without a `sitecustomize`, or what another variant adds."""
     instructions, ms = start["instructions"], start["ms"][variant]
     if variant == "without":
         return f"{instructions[variant] / 1e6:.1f} M, {ms:.1f} ms"
@@ -89,6 +89,6 @@ def show_start(start: dict[str, dict[str, float]], variant: str) -> str:
 
 
 def join(lines: list[list[str]]) -> str:
-    """Join cells to a table."""
+    """Return a Markdown table."""
     rows = [f"| {' | '.join(cells)} |" for cells in lines]
     return "\n".join([rows[0], f"|{'---|' * len(lines[0])}", *rows[1:]])

@@ -1,4 +1,4 @@
-"""The places that starts are measured in."""
+"""Makes the environments that starts are measured in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PACKAGES = Path(__file__).with_name("runtime-packages.txt")
 VARIANTS = ("without", "empty", "off", "with")
-"""Without a `sitecustomize`, with an empty one, with the one that loads the shim but turned off, and with that."""
+"""Without a `sitecustomize`, with an empty one, with the shim but turned off, and with the shim."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,25 @@ class Start:
     """A start of an interpreter: what is run, and in which environment."""
 
     node: Node
-    host: Path
+    loader: Path
     """The `sitecustomize.py` that loads the shim."""
     command: Sequence[object]
     environ: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
     def variant(self, name: str) -> Iterator[Mapping[str, str]]:
-        """Have it be one of the variants for a while, with the environment that is given."""
-        kept = self.host.with_suffix(".kept")
+        """Make it one of the variants for a while, and return the environment to run it in."""
+        kept = self.loader.with_suffix(".kept")
         ours = name in ("off", "with")
         if not ours:
-            self.host.rename(kept)
+            self.loader.rename(kept)
         if name == "empty":
-            self.host.touch()
+            self.loader.touch()
         try:
             yield dict(self.environ) | (OFF if name == "off" else {})
         finally:
             if not ours:
-                kept.replace(self.host)
+                kept.replace(self.loader)
 
 
 def build_node(root: Path, interpreter: Interpreter, wheelhouse: Path) -> Node:
@@ -84,7 +84,7 @@ def add_editables(node: Node, numbers: range) -> None:
 
 
 def add_distributions(node: Node, count: int) -> None:
-    """Add distributions to the runtime's layer by name: a start reads the names there, and enters no folder."""
+    """Add empty distributions to the runtime's layer: a start reads their names, and opens none of the folders."""
     layer = node.layer(node.runtime)
     for number in range(count):
         (layer / f"another{number}").mkdir()
@@ -92,7 +92,7 @@ def add_distributions(node: Node, count: int) -> None:
 
 
 def remove_distributions(node: Node) -> None:
-    """Remove what was added."""
+    """Remove the distributions that `add_distributions` added."""
     for folder in node.layer(node.runtime).glob("another*"):
         folder.rmdir()
 
@@ -100,7 +100,7 @@ def remove_distributions(node: Node) -> None:
 def fetch_packages(folder: Path) -> Path:
     """Install what a runtime's layer holds into a folder: the wheels for the runtime's own Python, 3.12.
 
-    None of them is imported, so that they serve every interpreter. Raises FetchError if the index does not give them.
+    None of them is imported, so they serve every interpreter. Raises FetchError if the index does not give them.
     """
     chosen = ["--no-deps", "--no-build", "--python-version=3.12", "--python-platform=linux", "--quiet"]
     command = [sys.executable, "-m", "uv", "pip", "install", *chosen, "--target", str(folder), "-r", str(PACKAGES)]
@@ -111,11 +111,11 @@ def fetch_packages(folder: Path) -> Path:
 
 
 def lay_packages(node: Node, packages: Path) -> None:
-    """Lay them into a node's runtime, folders as links: a start enters none of them."""
+    """Add them to a node's runtime, folders as links: a start enters none of them."""
     layer = node.layer(node.runtime)
     for entry in packages.iterdir():
         place = layer / entry.name
-        if place.exists():  # pip's, say
+        if place.exists():  # for example pip's
             continue
         if entry.is_dir():
             place.symlink_to(entry)

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 SHIFTS = (0, 233, 466)
 """How many objects a start makes beforehand, so that garbage collections fall elsewhere.
 
-A collection comes with each 700 objects (3.13: 2,000), and costs what all the others have left: up to 0.8 % of a start.
-Whether one falls just before or just after the end is luck, of which the median of these has none.
+A collection runs for each 700 new objects (3.13: 2,000), and can cost 0.8 % of a start. Whether the last one falls just
+before or just after the start's end is luck; the median of three starts is not affected.
 """
 
 
 def compare_instructions(start: Start, opened: Path | None = None) -> dict[str, float]:
-    """Count the instructions of each variant, by its name, in the median of starts that differ by the garbage's luck.
+    """Return the instructions of each variant.
 
-    That takes `opened`, a layer of the start whose `.pth` files `site` reads.
+    With `opened`, a layer whose `.pth` files `site` reads, that is the median of three starts; see SHIFTS.
     """
     rounds: list[dict[str, float]] = []
     for shift in SHIFTS if opened else (0,):
@@ -45,7 +45,7 @@ def compare_instructions(start: Start, opened: Path | None = None) -> dict[str, 
 
 @contextmanager
 def shifted(opened: Path, shift: int) -> Iterator[None]:
-    """Have a start make some objects before it comes to a `sitecustomize`."""
+    """Let a start make some objects before it imports `sitecustomize`."""
     line = opened / "a_shift.pth"
     line.write_text(f"import sys; sys.shift = [[] for _ in range({shift})]\n")
     try:
@@ -55,9 +55,9 @@ def shifted(opened: Path, shift: int) -> Iterator[None]:
 
 
 def compare_times(start: Start, rounds: int) -> dict[str, float]:
-    """Time each variant, by its name: milliseconds without, and those that the others add, as medians of the rounds.
+    """Return the milliseconds of the variant without a `sitecustomize`, and those that each other variant adds.
 
-    In each round all have their turn.
+    Each round times all variants, so a noisy machine disturbs all alike.
     """
     times: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(rounds):
@@ -71,7 +71,7 @@ def compare_times(start: Start, rounds: int) -> dict[str, float]:
 
 
 def count_mount_calls(notebook: Notebook) -> int:
-    """Count what a notebook's start asks of workspace folders because of us."""
+    """Return how many system calls on workspace folders the shim adds to a notebook's start."""
     node, command = notebook.node, [notebook.python, "-c", "pass"]
     _, without = trace(node, node.workspace, command, notebook.environ | OFF)
     _, ours = trace(node, node.workspace, command, notebook.environ)
