@@ -6,7 +6,6 @@ The doctor matches kinds, so these tests name all of them. They don't look at an
 from __future__ import annotations
 
 import ast
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -49,23 +48,6 @@ def list_logged_kinds() -> list[str]:
 KINDS = sorted(list_kinds())
 
 
-@pytest.fixture
-def shim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A shim of its own for each test, with an empty journal, and import lists that are restored afterwards."""
-    for name in ("path", "meta_path", "path_hooks"):
-        monkeypatch.setattr(sys, name, list(getattr(sys, name)))
-    monkeypatch.setattr(sys, "path_importer_cache", dict(sys.path_importer_cache))
-    name = "a_shim_of_the_tests"
-    spec = importlib.util.spec_from_file_location(name, FILES[0])
-    assert spec is not None
-    assert spec.loader is not None
-    shim = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, shim)
-    spec.loader.exec_module(shim)
-    tmp_path.joinpath("site-packages").mkdir()
-    return shim
-
-
 # How each kind is provoked. Each function returns the event's subject.
 # ruff: noqa: ARG001 - all of them are given a shim and a folder
 
@@ -78,6 +60,7 @@ def raise_error(*_: object) -> None:
 def write_pth(folder: Path, text: str, mode: int = 0o644) -> str:
     """Write a `.pth` file into the layer, and return its path."""
     pth = folder / "site-packages/_editable_impl_p.pth"
+    pth.parent.mkdir(exist_ok=True)
     pth.write_text(text)
     pth.chmod(mode)
     return str(pth)
@@ -107,7 +90,8 @@ def refuse_file(shim: Any, folder: Path) -> str:
 
 
 def find_no_file(shim: Any, folder: Path) -> str:
-    pth = folder / "site-packages/_editable_impl_p.pth"
+    pth = Path(write_pth(folder, ""))
+    pth.unlink()
     pth.symlink_to("nowhere")
     honor_layer(shim, folder)
     return str(pth)
