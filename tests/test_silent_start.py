@@ -108,6 +108,8 @@ LAYERS: dict[str, Callable[[Path], object]] = {
     "a finder that exits": lambda layer: write_finder(layer, "raise SystemExit(3)"),
     "a finder that is interrupted": lambda layer: write_finder(layer, "raise KeyboardInterrupt"),
     "a finder with a syntax error": lambda layer: write_finder(layer, "def ("),
+    # `site` is being imported meanwhile, and Python does not start if it is gone afterwards.
+    "a finder that removes site": lambda layer: write_finder(layer, "import sys; del sys.modules['site']"),
 }
 
 
