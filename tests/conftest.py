@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.interpreters import Interpreter, find_interpreters, find_running_interpreter
 from tests.lab.missing import missing
-from tests.lab.node import Node
+from tests.lab.node import Node, Notebook
 from tests.lab.templates import find_changed, make_once
 from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_pyspark
 from tests.progress import ProgressPlugin
@@ -207,6 +207,20 @@ def installed(
         assert done.returncode == 0, done.stderr
         installed_nodes[key] = node
     return installed_nodes[key]
+
+
+@pytest.fixture(scope="session")
+def installed_notebooks() -> dict[Path, Notebook]:
+    """The notebooks of the shared nodes, by the node's folder."""
+    return {}
+
+
+@pytest.fixture
+def notebook(installed: Node, installed_notebooks: dict[Path, Notebook]) -> Notebook:
+    """A notebook of the shared node; shared as well, so left as it is found."""
+    if installed.root not in installed_notebooks:
+        installed_notebooks[installed.root] = installed.make_notebook()
+    return installed_notebooks[installed.root]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,105 +19,130 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 
-COMES_BACK = """\
-import os, time
-def attempt():
-    try:
-        from {name} import function1
-    except ModuleNotFoundError as error:
-        return str(error)
-    return function1()
-print(attempt())
+APPEAR = """\
+import importlib, json, os, sys, time
+def try_imports():
+    answers = {{}}
+    for name in {names!r}:
+        try:
+            answers[name] = importlib.import_module(name).function1()
+        except ModuleNotFoundError as error:
+            answers[name] = str(error)
+    return answers
+absent = try_imports()
 os.rename({away!r}, {here!r})
+{then}
 deadline = time.monotonic() + {patience}
-while attempt().startswith("No module") and time.monotonic() < deadline:
+while try_imports() == absent and time.monotonic() < deadline:
     time.sleep(0.01)
-print(attempt())
+present = try_imports()
+finders = [type(sys.path_importer_cache.get(f"{here}/{{name}}/src")).__name__ for name in {names!r}]
+print(json.dumps({{"absent": absent, "present": present, "finders": finders}}))
 """
 
 
-class Absentee:
-    """A project that is installed editable, and the notebook that is to import it."""
+@dataclass(frozen=True)
+class Projects:
+    """Two projects in a user's folder, and the notebook that is to import them.
 
-    def __init__(self, node: Node, notebook: Notebook, name: str) -> None:
-        self.node = node
-        self.notebook = notebook
-        self.name = name
-        self.folder = node.project(name)
-        self.away = node.root / "away"
+    `testy` is editable in the notebook's own layer, which `site` opens, and `testx` in the runtime's, which `site`
+    does not open.
+    """
 
-    def comes_back(self, patience: float = 30) -> str:
-        """Write code that fails to import it, puts it back, and imports it again and again for some seconds."""
-        return COMES_BACK.format(name=self.name, away=str(self.away), here=str(self.folder), patience=patience)
+    node: Node
+    notebook: Notebook
+    names = ("testx", "testy")
 
     @property
-    def outcome(self) -> list[str]:
-        """What that prints where it works."""
-        return [f"No module named '{self.name}'", f"function1 of {self.folder}/src/{self.name}/functions.py"]
+    def folder(self) -> Path:
+        """The user's folder."""
+        return self.node.project("testx").parent
 
+    @property
+    def away(self) -> Path:
+        """Where the folder is while it is absent."""
+        return self.node.root / "away"
 
-@pytest.fixture(params=["own-layer", "lower-layer"])
-def project(request: pytest.FixtureRequest, installed: Node, notebooks: dict[str, Notebook]) -> Absentee:
-    """A project, editable in the notebook's own layer, which `site` opens, or in the runtime's, which it does not."""
-    key = str(installed.root)
-    if key not in notebooks:
-        notebooks[key] = installed.make_notebook()
-        installed.install_editable(installed.copy_project("testy"), python=notebooks[key].python)
-    return Absentee(installed, notebooks[key], "testy" if request.param == "own-layer" else "testx")
+    def appear(self, patience: float = 30, then: str = "") -> str:
+        """Return code that fails to import both, moves them to their place, and tries again for some seconds."""
+        return APPEAR.format(names=self.names, away=str(self.away), here=str(self.folder), patience=patience, then=then)
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """What the imports answer while the projects are absent."""
+        return {name: f"No module named '{name}'" for name in self.names}
+
+    @property
+    def imported(self) -> dict[str, str]:
+        """What the imports answer when they work."""
+        return {name: f"function1 of {self.folder}/{name}/src/{name}/functions.py" for name in self.names}
 
 
 @pytest.fixture(scope="session")
-def notebooks() -> dict[str, Notebook]:
-    """Each shared node's notebook with `testy` in its own layer."""
+def notebooks() -> dict[Path, Notebook]:
+    """The notebook of each shared node that has `testy` in its own layer."""
     return {}
 
 
 @pytest.fixture
-def absent(project: Absentee) -> Iterator[None]:
-    """Have the project's folder moved away, and put back for the next test."""
-    project.folder.rename(project.away)
+def projects(installed: Node, notebooks: dict[Path, Notebook]) -> Projects:
+    if installed.root not in notebooks:
+        notebooks[installed.root] = installed.make_notebook()
+        installed.install_editable(installed.copy_project("testy"), python=notebooks[installed.root].python)
+    return Projects(installed, notebooks[installed.root])
+
+
+@pytest.fixture
+def absent(projects: Projects) -> Iterator[None]:
+    """The projects' folder is moved away, and is in its place again for the next test."""
+    projects.folder.rename(projects.away)
     yield
-    if project.away.exists():
-        project.away.rename(project.folder)
+    if projects.away.exists():
+        projects.away.rename(projects.folder)
 
 
 @pytest.mark.usefixtures("absent")
-def test_imports_once_the_folder_is_back(project: Absentee) -> None:
-    done = project.notebook.run(project.comes_back(), check=True)
+def test_imports_once_the_folder_is_there(projects: Projects) -> None:
+    asked = projects.notebook.ask(projects.appear())
 
-    assert done.stdout.splitlines() == project.outcome
-    assert done.stderr == ""
-
-
-@pytest.mark.usefixtures("absent")
-def test_imports_once_the_folder_is_back_behind_the_real_hook(project: Absentee, real_hook: Path) -> None:
-    provide_hook(project.node, real_hook)
-    code = place_hook(project.node, "dbruntime.wsfs_import_hook", "path-hook") + project.comes_back()
-    code += f"print(type(sys.path_importer_cache['{project.folder}/src']).__name__)"
-
-    done = project.notebook.run(code, check=True)
-
-    assert done.stdout.splitlines() == [*project.outcome, "WsfsImportHook"]
+    assert (asked["absent"], asked["present"]) == (projects.missing, projects.imported)
 
 
 @pytest.mark.usefixtures("absent")
-def test_is_lost_for_good_without_us(project: Absentee) -> None:
-    done = project.notebook.run(project.comes_back(patience=2), OFF, check=True)
+def test_imports_once_the_folder_is_there_with_databricks_own_hook(projects: Projects, real_hook: Path) -> None:
+    provide_hook(projects.node, real_hook)
 
-    assert done.stdout.splitlines() == [project.outcome[0]] * 2
+    asked = projects.notebook.ask(
+        place_hook(projects.node, "dbruntime.wsfs_import_hook", "path-hook") + projects.appear()
+    )
+
+    assert asked == {
+        "absent": projects.missing,
+        "present": projects.imported,
+        "finders": ["WsfsImportHook", "WsfsImportHook"],
+    }
 
 
 @pytest.mark.usefixtures("absent")
-def test_absent_root_is_asked_at_once_when_caches_are_invalidated(project: Absentee) -> None:
-    code = project.comes_back(patience=0).replace("deadline =", "import importlib; importlib.invalidate_caches(); d =")
-    code = code.replace("< deadline", "< d")
+@pytest.mark.pythons("3.10", "3.13")
+def test_import_fails_for_good_without_us(projects: Projects) -> None:
+    asked = projects.notebook.ask(projects.appear(patience=1.5), OFF)
 
-    assert project.notebook.run(code, check=True).stdout.splitlines() == project.outcome
+    assert asked["absent"] == asked["present"] == projects.missing
 
 
 @pytest.mark.usefixtures("absent")
-def test_absent_root_is_asked_at_most_once_a_second(project: Absentee) -> None:
-    """A thousand imports that fail within a second: each question to a workspace mount is a network call."""
+def test_absent_root_is_asked_at_once_when_caches_are_invalidated(projects: Projects) -> None:
+    asked = projects.notebook.ask(projects.appear(patience=0, then="importlib.invalidate_caches()"))
+
+    assert (asked["absent"], asked["present"]) == (projects.missing, projects.imported)
+
+
+@pytest.mark.matrix
+@pytest.mark.usefixtures("absent")
+@pytest.mark.parametrize("name", Projects.names)
+def test_absent_root_is_asked_at_most_once_a_second(projects: Projects, name: str) -> None:
+    """A thousand imports that fail within a second: on a workspace mount, each question is a network call."""
     code = """\
 import time
 start = time.monotonic()
@@ -127,31 +153,35 @@ for i in range(1000):
         pass
 print(time.monotonic() - start)
 """
-    command = [project.notebook.python, "-c", code]
-    seconds, calls = trace(project.node, project.folder, command, project.notebook.environ)
+    folder = projects.folder / name
+    command = [projects.notebook.python, "-c", code]
+    seconds, calls = trace(projects.node, folder, command, projects.notebook.environ)
 
-    by_python_itself = 3  # its path hooks for the zip file that the root may lie in, and for the folder
+    by_python_itself = 3  # its path hooks for the zip file that the root may be in, and for the folder
     by_us = 2  # our own path hook for the folder, and the first time that it is asked again
-    assert 1 <= calls - at_start(project) <= by_python_itself + by_us + float(seconds)
+    at_start = count_calls(projects, folder, projects.notebook.python)
+    assert 1 <= calls - at_start <= by_python_itself + by_us + float(seconds)
 
 
 @pytest.mark.parametrize("present", [True, False], ids=["present", "absent"])
 def test_start_asks_no_more_of_the_folder_than_site_does(
-    project: Absentee,
+    projects: Projects,
     request: pytest.FixtureRequest,
     present: bool,  # noqa: FBT001
 ) -> None:
     if not present:
         request.getfixturevalue("absent")
+    opens = {(projects.notebook.python, "testy"), (projects.node.python, "testx")}
 
-    for python in (project.notebook.python, project.node.python):
-        with_us, without_us = at_start(project, python), at_start(project, python, OFF)
-        assert with_us == without_us
-        opens_the_layer = (python == project.notebook.python) == (project.name == "testy")
-        assert (with_us > 0) == opens_the_layer
+    for python in (projects.notebook.python, projects.node.python):
+        for name in projects.names:
+            folder = projects.folder / name
+            with_us, without_us = count_calls(projects, folder, python), count_calls(projects, folder, python, OFF)
+            assert with_us == without_us
+            assert (with_us > 0) == ((python, name) in opens)
 
 
-def at_start(project: Absentee, python: Path | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """Count the system calls that name the project's folder when an interpreter starts."""
-    command = [python or project.notebook.python, "-c", "pass"]
-    return trace(project.node, project.folder, command, project.notebook.environ | dict(environ or {}))[1]
+def count_calls(projects: Projects, folder: Path, python: Path, environ: Mapping[str, str] | None = None) -> int:
+    """Return the number of system calls that name a folder when an interpreter starts."""
+    command = [python, "-c", "pass"]
+    return trace(projects.node, folder, command, projects.notebook.environ | dict(environ or {}))[1]

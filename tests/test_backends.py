@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,38 +32,33 @@ if TYPE_CHECKING:
 
     from tests.lab.interpreters import Interpreter
 
-pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-each_project = pytest.mark.parametrize(
-    "project", [pytest.param(p, id=p.name + (" (stand-in)" if p is BY_MATURIN else "")) for p in PROJECTS]
-)
-
-IMPORT = """\
-import json
+pytestmark = [pytest.mark.matrix, pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])]
+QUESTIONS = """\
+import importlib, json, sys
 from importlib import metadata, resources
-import {package}, {package}.module, {package}.sub.module
-modules = {package}, {package}.module, {package}.sub, {package}.sub.module
-data = resources.files({package}).joinpath("data.txt").read_text()
-print(json.dumps([[module.__file__ for module in modules], data, metadata.version("{name}")]))
+def describe(package, name):
+    try:
+        names = [package, package + ".module", package + ".sub", package + ".sub.module"]
+        modules = [importlib.import_module(name) for name in names]
+        return {
+            "files": [module.__file__ for module in modules],
+            "value": modules[-1].VALUE,
+            "data": resources.files(package).joinpath("data.txt").read_text(),
+            "version": metadata.version(name),
+        }
+    except ImportError as error:
+        return repr(error)
+def describe_all(packages):
+    return {name: describe(package, name) for name, package in packages.items()}
 """
-
-RUNNING = """\
-import contextlib, io, json, sys, traceback
-print("ready", flush=True)
-printed = {}
-for name, cell in json.load(sys.stdin).items():
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        try:
-            exec(cell, {})
-        except BaseException:
-            print(traceback.format_exc())
-    printed[name] = output.getvalue()
-print(json.dumps(printed))
-"""
+PACKAGES = {project.name: project.package for project in PROJECTS}
+DESCRIBE = f"{QUESTIONS}print(json.dumps(describe_all({PACKAGES!r})))"
+RUNNING = f"{QUESTIONS}print('ready', flush=True)\nsys.stdin.read()\nprint(json.dumps(describe_all({PACKAGES!r})))"
 
 
 @pytest.fixture(scope="session")
 def backends(tmp_path_factory: pytest.TempPathFactory) -> Backends:
-    """Every build backend, and uv."""
+    """All build backends, and uv."""
     try:
         return fetch_backends(tmp_path_factory.mktemp("backends"))
     except FetchError as error:
@@ -72,11 +67,11 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Backends:
 
 @dataclass(frozen=True)
 class Furnished:
-    """A notebook on a node with dbx-patch, where the runtime's layer has all of the projects."""
+    """A notebook on a node with dbx-patch, where every project is editable in the runtime's layer."""
 
     notebook: Notebook
-    imported_later: dict[str, str]
-    """What the import of each project printed in an interpreter that had started before the installs."""
+    imported_later: dict[str, Any]
+    """How an interpreter that was started before the installs described each project."""
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +94,8 @@ def furnished(
         assert running.stdout
         assert running.stdout.readline() == "ready\n"
         install_projects(node, backends)
-        cells = {project.name: IMPORT.format(package=project.package, name=project.name) for project in PROJECTS}
-        printed, _ = running.communicate(json.dumps(cells), timeout=300)
-    node.install_dbx_patch()  # `uv sync` has taken the package away; the shim has stayed
+        printed, _ = running.communicate("", timeout=300)
+    node.install_dbx_patch()  # `uv sync` has removed the package; the shim has stayed
     yield Furnished(notebook, json.loads(printed))
     shutil.rmtree(root)
 
@@ -111,94 +105,134 @@ def notebook(furnished: Furnished) -> Notebook:
     return furnished.notebook
 
 
-def facts(project: Project, node: Node) -> str:
-    """What the import of a project prints where everything is right."""
-    modules = [str(project.imported_from(node) / name) for name in FILES if name.endswith(".py")]
-    return json.dumps([modules, FILES["data.txt"], VERSION])
+def describe_right(node: Node, value: str = "as written") -> dict[str, Any]:
+    """Return how each project is described if everything works."""
+    return {
+        project.name: {
+            "files": [str(project.imported_from(node) / name) for name in FILES if name.endswith(".py")],
+            "value": value,
+            "data": FILES["data.txt"],
+            "version": VERSION,
+        }
+        for project in PROJECTS
+    }
 
 
-@each_project
-def test_notebook_imports_all_of_an_editable_project_from_its_own_folder(notebook: Notebook, project: Project) -> None:
-    code = IMPORT.format(package=project.package, name=project.name)
+def test_notebook_imports_all_of_every_project_from_its_own_folder(notebook: Notebook) -> None:
+    done = notebook.run(DESCRIBE, check=True)
 
-    done = notebook.run(code)
-    without_us = notebook.run(code, OFF)
-
-    assert (done.stdout.strip(), done.stderr) == (facts(project, notebook.node), "")
-    top = project.package.partition(".")[0]
-    assert without_us.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named '{top}'"
+    assert json.loads(done.stdout) == describe_right(notebook.node)
+    assert done.stderr == ""
 
 
-@each_project
-def test_interpreter_that_runs_already_imports_the_same(furnished: Furnished, project: Project) -> None:
-    assert furnished.imported_later[project.name].strip() == facts(project, furnished.notebook.node)
+@pytest.mark.parametrize(
+    "project", [pytest.param(p, id=p.name + (" (stand-in)" if p is BY_MATURIN else "")) for p in PROJECTS]
+)
+def test_notebook_imports_a_project_alone(notebook: Notebook, project: Project) -> None:
+    """No project works only because another one has been imported before it."""
+    packages = {project.name: project.package}
+
+    asked = notebook.ask(f"{QUESTIONS}print(json.dumps(describe_all({packages!r})))")
+
+    assert asked == {project.name: describe_right(notebook.node)[project.name]}
 
 
-@each_project
-def test_runtime_whose_site_opens_the_layer_itself_imports_the_same(notebook: Notebook, project: Project) -> None:
+def test_notebook_imports_none_of_them_without_us(notebook: Notebook) -> None:
+    missing = {
+        project.name: f"""ModuleNotFoundError("No module named '{project.package.partition(".")[0]}'")"""
+        for project in PROJECTS
+    }
+
+    assert notebook.ask(DESCRIBE, OFF) == missing
+
+
+def test_interpreter_that_is_running_imports_the_same(furnished: Furnished) -> None:
+    assert furnished.imported_later == describe_right(furnished.notebook.node)
+
+
+def test_runtime_whose_site_opens_the_layer_imports_the_same(notebook: Notebook) -> None:
     node = notebook.node
 
-    done = node.run([node.python, "-c", IMPORT.format(package=project.package, name=project.name)])
+    done = node.run([node.python, "-c", DESCRIBE])
 
-    assert (done.stdout.strip(), done.stderr) == (facts(project, node), "")
+    assert json.loads(done.stdout) == describe_right(node)
+    assert done.stderr == ""
 
 
-@each_project
-def test_inventory_knows_the_project(notebook: Notebook, project: Project) -> None:
-    code = (
-        "import dataclasses as d, dbx_patch, json; print(json.dumps([*map(d.asdict, dbx_patch.editable_installs())]))"
-    )
+def test_inventory_knows_every_project(notebook: Notebook) -> None:
+    code = "import dataclasses, dbx_patch, json\n"
+    code += "print(json.dumps([dataclasses.asdict(install) for install in dbx_patch.editable_installs()]))"
     node = notebook.node
+    named = ("version", "project", "layer", "names", "importable", "shadowed_by")
 
-    installs = json.loads(notebook.run(code, check=True).stdout)
+    installs = notebook.ask(code)
 
-    (found,) = [install for install in installs if install["name"] == project.name]
-    assert found["version"] == (None if project is BY_MATURIN else VERSION)
-    assert found["project"] == str(project.folder(node))
-    assert found["layer"] == notebook.layers[2]
-    assert found["names"] == [project.package.partition(".")[0]]
-    assert (found["importable"], found["shadowed_by"]) == (True, None)
-
-
-@each_project
-def test_edit_is_what_the_next_interpreter_runs(notebook: Notebook, project: Project) -> None:
-    module = project.package_folder(notebook.node) / "sub/module.py"
-
-    module.write_text("VALUE = 'edited'\n")
-    done = notebook.run(f"import {project.package}.sub.module as m; print(m.VALUE)")
-    module.write_text(FILES["sub/module.py"])
-
-    assert done.stdout.strip() == "edited"
+    found = [(install["name"], {name: install[name] for name in named}) for install in installs]
+    assert sorted(name for name, _ in found) == sorted(PACKAGES)  # each of them once
+    assert dict(found) == {
+        project.name: {
+            "version": None if project is BY_MATURIN else VERSION,  # the stand-in has no `direct_url.json`
+            "project": str(project.folder(node)),
+            "layer": notebook.layers[2],
+            "names": [project.package.partition(".")[0]],
+            "importable": True,
+            "shadowed_by": None,
+        }
+        for project in PROJECTS
+    }
 
 
-@each_project
-def test_editable_project_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_above(
-    notebook: Notebook, project: Project
-) -> None:
-    code = f"import {project.package}.module; print({project.package}.__file__, {project.package}.module.__file__)"
-    mine = project.imported_from(notebook.node)
-    lower, higher = (Path(notebook.layers[at], *project.package.split(".")) for at in (3, 1))
+def test_edits_are_what_the_next_interpreter_runs(notebook: Notebook) -> None:
+    node = notebook.node
+    modules = [project.package_folder(node) / "sub/module.py" for project in PROJECTS]
 
-    found = []
-    for copy in (lower, higher):
-        write_files(copy, FILES)
-        found.append(notebook.run(code).stdout.split())
-    for at in (3, 1):
-        shutil.rmtree(Path(notebook.layers[at], project.package.partition(".")[0]))
+    for module in modules:
+        module.write_text("VALUE = 'edited'\n")
+    asked = notebook.ask(DESCRIBE)
+    for module in modules:
+        module.write_text(FILES["sub/module.py"])
 
-    assert found == [[f"{folder}/__init__.py", f"{folder}/module.py"] for folder in (mine, higher)]
+    assert asked == describe_right(node, "edited")
 
 
-@each_project
-def test_project_that_is_not_there_yet_at_start_is_imported_when_it_is(notebook: Notebook, project: Project) -> None:
-    folder = project.folder(notebook.node)
-    hidden = folder.with_name(f"{project.name}-hidden")
-    appear = f"import os; os.rename({str(hidden)!r}, {str(folder)!r})\n"
+def test_editable_projects_win_over_copies_in_a_lower_layer_and_lose_to_copies_above(notebook: Notebook) -> None:
+    code = f"""
+import importlib, json
+files = {{}}
+for name, package in {PACKAGES!r}.items():
+    files[name] = [importlib.import_module(module).__file__ for module in (package, package + ".module")]
+print(json.dumps(files))
+"""
 
-    folder.rename(hidden)
-    done = notebook.run(appear + IMPORT.format(package=project.package, name=project.name))
+    def list_files(folder: Path) -> list[str]:
+        return [f"{folder}/__init__.py", f"{folder}/module.py"]
 
-    assert (done.stdout.strip(), done.stderr) == (facts(project, notebook.node), "")
+    lower, higher = Path(notebook.layers[3]), Path(notebook.layers[1])
+    found = {}
+    for name, layer in {"copies below": lower, "copies below and above": higher}.items():
+        for project in PROJECTS:
+            write_files(Path(layer, *project.package.split(".")), FILES)
+        found[name] = notebook.ask(code)
+    for layer in (lower, higher):
+        for top in {project.package.partition(".")[0] for project in PROJECTS}:
+            shutil.rmtree(layer / top)
+
+    assert found == {
+        "copies below": {project.name: list_files(project.imported_from(notebook.node)) for project in PROJECTS},
+        "copies below and above": {
+            project.name: list_files(Path(higher, *project.package.split("."))) for project in PROJECTS
+        },
+    }
+
+
+def test_projects_that_are_absent_at_start_are_imported_once_they_are_there(notebook: Notebook) -> None:
+    folder = notebook.node.workspace
+    away = folder.with_name("away")
+
+    folder.rename(away)
+    asked = notebook.ask(f"import os; os.rename({str(away)!r}, {str(folder)!r})\n{DESCRIBE}")
+
+    assert asked == describe_right(notebook.node)
 
 
 def test_start_asks_nothing_of_the_projects(notebook: Notebook) -> None:
@@ -210,5 +244,5 @@ def test_start_asks_nothing_of_the_projects(notebook: Notebook) -> None:
         for folder in (node.workspace, own.folder(node))
     )
 
-    # As it is made, scikit-build-core's finder looks for each package of its project, whoever runs its line.
+    # scikit-build-core's finder looks for each package of its project when it is created, whoever creates it.
     assert asked == asked_by_its_own_finder == 2

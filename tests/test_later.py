@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-    from tests.lab.node import Node, Notebook
+    from tests.lab.node import Notebook
 
 pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 
-PRELUDE = """\
-import json, os, subprocess, sys
-def pip(*arguments):  # as `%pip` does in a notebook
-    environ = {{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}}
-    subprocess.run([{pip!r}, "-m", "pip", "--disable-pip-version-check", "--python", PYTHON, *arguments, "-q"],
-        env=environ | {{"PIP_NO_INDEX": "1"}}, check=True)
-def ask(name):
+PRELUDE = '''\
+import importlib, json, os, shutil, subprocess, sys
+def try_import(name):
     try:
-        return __import__(name).__file__
+        return importlib.import_module(name).__file__
     except ModuleNotFoundError:
         return None
-def install(project):
-    pip("install", "--no-deps", "--no-build-isolation", "-e", project)
+def install(files):
+    """Write what pip wrote when it installed the project, after removing an earlier install, as pip does."""
+    for name in os.listdir(files):
+        source, target = os.path.join(files, name), os.path.join(LAYER, name)
+        if os.path.isdir(source):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
+        else:
+            if os.path.exists(target):
+                os.unlink(target)
+            shutil.copyfile(source, target)
+'''
+BY_PIP = """\
+environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PIP_NO_INDEX": "1"}
+command = [PIP, "-m", "pip", "--disable-pip-version-check", "--python", PYTHON, "install", "-q", "--no-deps"]
+subprocess.run([*command, "--no-build-isolation", "-e", PROJECT], env=environ, check=True)  # as `%pip` does
 """
-STYLES = ("path", "finder")
-LAYERS = ("own", "runtime")
+CASES = {
+    f"{layer}-{style}": (layer, style) for layer in ("own layer", "runtime's layer") for style in ("path", "finder")
+}
+
+
+@dataclass(frozen=True)
+class Install:
+    """An editable install: its project, the file that its package is imported from, and what pip wrote."""
+
+    project: Path
+    package_file: str
+    files: Path
 
 
 class Later:
@@ -40,232 +61,334 @@ class Later:
         self.notebook = notebook
         self.node = notebook.node
         self.name = name
-        self.python = notebook.python if layer == "own" else notebook.node.python
-        self.layer = notebook.layers[0 if layer == "own" else 2]
-        self.projects: list[Path] = []
         self.style = style
-        self.project = self.make_project(name)
+        self.python = notebook.python if layer == "own layer" else notebook.node.python
+        self.layer = self.node.root / notebook.layers[0 if layer == "own layer" else 2]
+        self.first = self.make_install()
+        self.second = self.move(self.first)
 
-    def make_project(self, folder: str) -> Path:
-        """Make a project of the name `self.name` in a workspace folder."""
-        project = self.node.copy_project(self.name, folder)
+    def make_install(self) -> Install:
+        """Install the project by pip, and move what pip wrote out of the layer. To copy it back takes no second."""
+        project = self.node.copy_project(self.name)
         if self.style == "finder":
             (project / "src" / self.name).rename(project / self.name)
             (project / "src").rmdir()
-        self.projects.append(project)
-        return project
+        before = set(self.layer.iterdir())
+        self.node.install_editable(project, python=self.python)  # the environment's own setuptools builds it
+        files = self.node.root / "installs" / self.name
+        files.mkdir(parents=True)
+        for file in set(self.layer.iterdir()) - before:
+            if file.name != "__pycache__":
+                shutil.move(file, files)
+        source = project / "src" if self.style == "path" else project
+        return Install(project, f"{source}/{self.name}/__init__.py", files)
 
-    def file(self, project: Path | None = None) -> str:
-        """Name the package's file in a project."""
-        folder = project or self.project
-        return f"{folder / 'src' if self.style == 'path' else folder}/{self.name}/__init__.py"
+    def move(self, install: Install) -> Install:
+        """Return the install of a copy in another folder: pip writes the same files, but for the path."""
+        old, new = str(install.project), f"{install.project}-moved"
+        shutil.copytree(old, new)
+        files = install.files.with_name(f"{self.name}-moved")
+        shutil.copytree(install.files, files)
+        for file in [*files.glob("*.p*"), *files.glob("*/direct_url.json")]:
+            file.write_text(file.read_text().replace(old, new))
+        return Install(Path(new), install.package_file.replace(old, new), files)
 
-    def run(self, code: str) -> list[str]:
-        """Run code in the notebook's interpreter; return the lines it printed."""
-        prelude = f"PYTHON, NAME, PROJECT = {str(self.python)!r}, {self.name!r}, {str(self.project)!r}\n"
-        prelude += PRELUDE.format(pip=str(self.node.python))
-        done = self.notebook.run(prelude + code, check=True)
-        return done.stdout.splitlines()
+    def ask(self, code: str) -> Any:
+        """Run code in a fresh interpreter of the notebook; return the JSON that it prints."""
+        given = {
+            "LAYER": self.layer,
+            "NAME": self.name,
+            "PROJECT": self.first.project,
+            "FIRST": self.first.files,
+            "SECOND": self.second.files,
+            "PIP": self.node.python,
+            "PYTHON": self.python,
+        }
+        given_code = "".join(f"{name} = {str(value)!r}\n" for name, value in given.items())
+        return self.notebook.ask(given_code + PRELUDE + code)
 
-    def clean(self) -> None:
-        """Leave the shared node as it was."""
-        self.node.pip("uninstall", "--quiet", "--yes", self.name, python=self.python)
-        for project in self.projects:
-            shutil.rmtree(project)
-
-
-@pytest.fixture(params=[(layer, style) for layer in LAYERS for style in STYLES], ids="-".join)
-def later(installed: Node, request: pytest.FixtureRequest) -> Iterator[Later]:
-    layer, style = request.param
-    # pip builds by the setuptools of the environment it installs for.
-    later = Later(installed.make_notebook(), layer, style, f"later{LAYERS.index(layer)}{STYLES.index(style)}")
-    yield later
-    later.clean()
-
-
-def test_install_is_importable_with_no_restart_and_no_call(later: Later) -> None:
-    code = "print(ask(NAME))\ninstall(PROJECT)\nprint(ask(NAME), ask(NAME + '.functions') is not None)"
-
-    assert later.run(code) == ["None", f"{later.file()} True"]
-    assert later.run("print(ask(NAME))") == [later.file()]
-
-
-def test_install_wins_over_an_older_copy_below_that_would_have_answered(later: Later) -> None:
-    copy = later.node.root / later.notebook.layers[3] / later.name / "__init__.py"
-    copy.parent.mkdir()
-    copy.write_text("")
-    code = "import json\ninstall(PROJECT)\nprint(ask(NAME))"
-    try:
-        assert later.run(code) == [later.file()]
-    finally:
-        shutil.rmtree(copy.parent)
+    def uninstall(self) -> None:
+        """Remove what was installed."""
+        for install in (self.first, self.second):
+            for file in install.files.iterdir():
+                path = self.layer / file.name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def test_install_loses_to_what_stands_above(later: Later) -> None:
-    above = later.node.root / "databricks/driver" / f"{later.name}.py"
-    above.write_text("")
-    try:
-        assert later.run("install(PROJECT)\nprint(ask(NAME))") == [str(above)]
-        assert later.run("print(ask(NAME))") == [str(above)]
-    finally:
-        above.unlink()
+@pytest.fixture(scope="session")
+def laters() -> dict[tuple[Path, str], Later]:
+    """What has been made so far, for each shared node and case."""
+    return {}
 
 
-def test_second_install_from_elsewhere_is_for_the_next_interpreter(later: Later) -> None:
-    second = later.make_project(f"{later.name}-moved")
+@pytest.fixture(params=CASES)
+def later(notebook: Notebook, request: pytest.FixtureRequest, laters: dict[tuple[Path, str], Later]) -> Iterator[Later]:
+    key = notebook.node.root, request.param
+    if key not in laters:
+        laters[key] = Later(notebook, *CASES[request.param], f"later{list(CASES).index(request.param)}")
+    yield laters[key]
+    laters[key].uninstall()
+
+
+@pytest.mark.parametrize(
+    "later",
+    ["own layer-path", "runtime's layer-finder"]
+    + [pytest.param(case, marks=pytest.mark.matrix) for case in ("own layer-finder", "runtime's layer-path")],
+    indirect=True,
+)
+def test_install_by_pip_is_importable_with_no_restart_and_no_call(later: Later) -> None:
     code = f"""
-install(PROJECT)
-import dbx_patch_sitecustomize as shim, importlib
-importlib.import_module(NAME)
-install({str(second)!r})
-del sys.modules[NAME]
-print(ask(NAME))
-print(any("installed again; this process keeps what it has" in line for line in shim.journal))
+before = try_import(NAME)
+{BY_PIP}
+print(json.dumps({{"before": before, "package": try_import(NAME), "module": try_import(NAME + ".functions")}}))
 """
-    assert later.run(code) == [later.file(), "True"]
-    assert later.run("print(ask(NAME))") == [later.file(second)]
+    assert later.ask(code) == {
+        "before": None,
+        "package": later.first.package_file,
+        "module": later.first.package_file.replace("__init__", "functions"),
+    }
+    assert later.ask("print(json.dumps(try_import(NAME)))") == later.first.package_file
 
 
-def test_install_while_two_threads_import_is_honored_once(later: Later) -> None:
+def test_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_above(later: Later) -> None:
+    code = "import json\ninstall(FIRST)\nprint(json.dumps(try_import(NAME)))"
+    lower = later.node.root / later.notebook.layers[3] / later.name / "__init__.py"
+    higher = later.node.root / "databricks/driver" / f"{later.name}.py"
+    lower.parent.mkdir()
+    lower.write_text("")
+    try:
+        assert later.ask(code) == later.first.package_file
+        later.uninstall()
+        higher.write_text("")
+        assert later.ask(code) == str(higher)
+        assert later.ask("print(json.dumps(try_import(NAME)))") == str(higher)  # in the next interpreter as well
+    finally:
+        shutil.rmtree(lower.parent)
+        higher.unlink(missing_ok=True)
+
+
+def test_second_install_from_another_folder_is_for_the_next_interpreter(later: Later) -> None:
+    code = """
+import dbx_patch_sitecustomize as shim
+install(FIRST)
+first = try_import(NAME)
+install(SECOND)
+del sys.modules[NAME]
+second = try_import(NAME)
+kept = [event[1] for event in shim.journal if event[0] == "install kept"]
+print(json.dumps({"first": first, "after the second": second, "kept": kept}))
+"""
+    assert later.ask(code) == {
+        "first": later.first.package_file,
+        "after the second": later.first.package_file,
+        "kept": [later.name],
+    }
+    assert later.ask("print(json.dumps(try_import(NAME)))") == later.second.package_file
+
+
+def test_install_while_eight_threads_import_is_honored_once(later: Later) -> None:
     code = """
 import threading
-install(PROJECT)
+install(FIRST)
 barrier = threading.Barrier(8)
-seen = []
+seen = {NAME: [], "json.tool": []}
 def work(name):
     barrier.wait()
-    seen.append(ask(name))
+    seen[name].append(try_import(name))
 threads = [threading.Thread(target=work, args=[NAME if i % 2 else "json.tool"]) for i in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join(60)
 import dbx_patch_sitecustomize as shim
-ours = [finder for finder in shim.load("finders").finders if NAME in getattr(finder, "__module__", "")]
-roots = [entry for entry in sys.path if entry.startswith(PROJECT)]
-print(len(seen), len(set(seen)) == 2, len(ours) + len(roots), len(sys.path) == len(set(sys.path)))
+print(json.dumps({
+    "imported from": seen[NAME],
+    "json.tool": len(seen["json.tool"]),
+    "finders": len([f for f in shim.load("finders").finders if NAME in getattr(f, "__module__", "")]),
+    "roots": len([entry for entry in sys.path if entry.startswith(PROJECT)]),
+    "entries on the path twice": len(sys.path) - len(set(sys.path)),
+}))
 """
-    assert later.run(code) == ["8 True 1 True"]
+    assert later.ask(code) == {
+        "imported from": [later.first.package_file] * 4,
+        "json.tool": 4,
+        "finders": int(later.style == "finder"),
+        "roots": int(later.style == "path"),
+        "entries on the path twice": 0,
+    }
 
 
-def test_folder_is_listed_only_when_it_has_changed(installed: Node) -> None:
-    notebook = installed.make_notebook()
+@pytest.fixture
+def write() -> Iterator[Callable[[Path, str], Path]]:
+    """A function that writes a file, which is removed after the test."""
+    written: list[Path] = []
+
+    def write(path: Path, text: str) -> Path:
+        path.write_text(text)
+        written.append(path)
+        return path
+
+    yield write
+    for path in written:
+        path.unlink(missing_ok=True)
+
+
+def test_folder_is_listed_only_when_it_has_changed(notebook: Notebook) -> None:
     code = """
-import os, sys, time
+import json, os, sys, time
 shim = sys.modules["dbx_patch_sitecustomize"]
-time.sleep(0.2)  # what was made just now is looked at twice
-def ask(name):
+time.sleep(0.2)  # a folder that has just changed is listed twice
+def fail_to_import(name):
     try:
         __import__(name)
     except ModuleNotFoundError:
         pass
-ask("no_such_module")
+fail_to_import("no_such_module")
 listed = []
 real = shim.posix
 shim.posix = type(sys.implementation)(**vars(real))
 shim.posix.listdir = lambda folder: listed.append(os.fsdecode(folder)) or real.listdir(folder)
 for i in range(100):
-    ask(f"no_such_module_{i}")
-print(listed)
+    fail_to_import(f"no_such_module_{i}")
+while_nothing_changes = list(listed)
 layer = next(entry for entry in sys.path if entry.endswith("site-packages"))
 open(layer + "/x.txt", "w").close()
 time.sleep(0.2)
-ask("no_such_module")
-ask("no_such_module")
-print(listed == [layer])
-import email.mime.text, json
+fail_to_import("no_such_module")
+fail_to_import("no_such_module")
+os.unlink(layer + "/x.txt")
+print(json.dumps({"while nothing changes": while_nothing_changes, "after a change": listed, "layer": layer}))
 """
-    assert notebook.run(code, check=True).stdout.splitlines() == ["[]", "True"]
+    asked = notebook.ask(code)
+
+    assert asked["while nothing changes"] == []
+    assert asked["after a change"] == [asked["layer"]]
 
 
-def test_import_of_a_submodule_asks_no_layer(installed: Node) -> None:
+def test_import_of_a_submodule_asks_no_layer_and_that_of_a_top_level_name_each_layer_once(notebook: Notebook) -> None:
     code = """
-import sys, email
+import email.mime.text, json, sys
 shim = sys.modules["dbx_patch_sitecustomize"]
 asked = []
 real = shim.posix
 shim.posix = type(sys.implementation)(**vars(real))
 shim.posix.stat = lambda folder: asked.append(folder) or real.stat(folder)
-import email.mime.text
-before = len(asked)
-__import__("email.mime.audio")
-print(before >= 0, len([folder for folder in asked if "packages" in folder]) == before)
+import email.mime.nonmultipart, email.mime.message
+for_submodules = list(asked)
 try:
     import no_such_module
 except ModuleNotFoundError:
-    print(sorted(set(asked)) == sorted(filter(shim.is_layer, sys.path)), len(asked) > 0)
+    pass
+layers = list(filter(shim.is_layer, sys.path))
+print(json.dumps({"for submodules": for_submodules, "for a top-level name": asked, "layers": layers}))
 """
-    assert installed.make_notebook().run(code, check=True).stdout.splitlines()[-1] == "True True"
+    asked = notebook.ask(code)
+
+    assert asked["for submodules"] == []
+    assert sorted(asked["for a top-level name"]) == sorted(asked["layers"]) != []
 
 
-def test_layer_that_changes_under_our_feet_costs_no_other_layer_its_installs(installed: Node) -> None:
-    """As while pip replaces an install: the finder's module is gone when it is looked at."""
-    notebook = installed.make_notebook()
-    own = installed.layer(notebook.environment)
-    own.joinpath("_editable_impl_gone.pth").write_text("import _editable_impl_gone\n")
-    own.joinpath("_editable_impl_gone.py").symlink_to("nowhere.py")
-    code = "import testx, dbx_patch_sitecustomize as shim; print(testx.__file__, *shim.journal, sep='\\n')"
-
-    done = notebook.run(code, check=True)
-
-    file, *journal = done.stdout.splitlines()
-    assert file == f"{installed.project('testx')}/src/testx/__init__.py"
-    assert any("_editable_impl_gone.pth" in line and "No such file" in line for line in journal)
-
-
-def test_module_that_an_import_line_needs_as_well_is_imported_once(installed: Node) -> None:
-    """The line is run while that very module is looked for: importlib would load it a second time."""
-    notebook = installed.make_notebook()
-    folder = installed.root / "databricks/python_shell"
-    folder.joinpath("needed_by_both.py").write_text(
-        "import builtins\nbuiltins.runs.append(__name__)\nclass Kind: pass\n"
-    )
-    layer = installed.layer(notebook.environment)
-    code = f"""
-import builtins
-builtins.runs = []
-open({str(layer)!r} + "/_editable_impl_needs.py", "w").write("import needed_by_both\\nkind = needed_by_both.Kind")
-open({str(layer)!r} + "/_editable_impl_needs.pth", "w").write("import _editable_impl_needs")
-import needed_by_both as first, sys, importlib
-print(runs, first.Kind is sys.modules["_editable_impl_needs"].kind, sys.modules["needed_by_both"] is first)
-print(type(first.__loader__).__name__, first.__spec__.loader is first.__loader__, first.__spec__._initializing)
-print(importlib.reload(first) is first, len(runs))
-"""
-    done = notebook.run(code, check=True)
-
-    assert done.stdout.splitlines() == ["['needed_by_both'] True True", "SourceFileLoader True False", "True 2"]
-
-
-@pytest.mark.parametrize("module", ["slow_module", "sys_path_init"])
-def test_half_imported_module_of_another_thread_is_no_deadlock(module: str, installed: Node) -> None:
-    """A finder's import line may need a module that another thread is importing, and that waits for this one.
-
-    That module may be a hook, which is patched as it comes to be.
-    """
-    notebook = installed.make_notebook()
+def test_finder_that_is_gone_when_it_is_looked_at_costs_no_other_layer_its_installs(
+    notebook: Notebook, write: Callable[[Path, str], Path]
+) -> None:
+    """As while pip replaces an install: the layer was listed, and the finder's module is not there any more."""
     node = notebook.node
-    library = node.root / "databricks/python_shell"
-    library.joinpath(f"{module}.py").write_text(
-        "import builtins\nbuiltins.entered.set()\nbuiltins.installed.wait(60)\n"
-        "def patch_sys_path_with_developer_paths(): pass\n"
-        "try:\n    import another_name_that_is_not_there\nexcept ModuleNotFoundError as error:\n    print(error.name)\n"
+    own = node.layer(notebook.environment)
+    pth = write(own / "_editable_impl_gone.pth", "import _editable_impl_gone\n")
+    module = own / "_editable_impl_gone.py"
+    module.symlink_to("nowhere.py")
+    code = """
+import json, testx, dbx_patch_sitecustomize as shim
+missing = [event[1] for event in shim.journal if event[0] == "finder missing"]
+print(json.dumps({"testx": testx.__file__, "missing": missing}))
+"""
+    try:
+        asked = notebook.ask(code)
+    finally:
+        module.unlink()
+
+    assert asked == {"testx": f"{node.project('testx')}/src/testx/__init__.py", "missing": [str(pth)]}
+
+
+def test_module_that_an_import_line_needs_as_well_is_imported_once(
+    notebook: Notebook, write: Callable[[Path, str], Path]
+) -> None:
+    """The line runs while that very module is looked for: importlib would load it a second time."""
+    node = notebook.node
+    write(
+        node.root / "databricks/python_shell/needed_by_both.py",
+        "import builtins\nbuiltins.runs.append(__name__)\nclass Kind: pass\n",
     )
     layer = node.layer(notebook.environment)
     code = f"""
-import builtins, threading, time
-builtins.entered, builtins.installed = threading.Event(), threading.Event()
+import builtins, importlib, json, os, sys
+builtins.runs = []
+try:
+    with open({str(layer)!r} + "/_editable_impl_needs.py", "w") as file:
+        file.write("import needed_by_both\\nkind = needed_by_both.Kind")
+    with open({str(layer)!r} + "/_editable_impl_needs.pth", "w") as file:
+        file.write("import _editable_impl_needs")
+    import needed_by_both as module
+finally:
+    os.unlink({str(layer)!r} + "/_editable_impl_needs.py")
+    os.unlink({str(layer)!r} + "/_editable_impl_needs.pth")
+print(json.dumps({{
+    "runs": list(runs),
+    "the line has the same class": module.Kind is sys.modules["_editable_impl_needs"].kind,
+    "sys.modules has the same module": sys.modules["needed_by_both"] is module,
+    "loader": type(module.__loader__).__name__,
+    "spec has the same loader": module.__spec__.loader is module.__loader__,
+    "is being initialized": module.__spec__._initializing,
+    "can be reloaded": importlib.reload(module) is module,
+    "runs after that": len(runs),
+}}))
+"""
+    assert notebook.ask(code) == {
+        "runs": ["needed_by_both"],
+        "the line has the same class": True,
+        "sys.modules has the same module": True,
+        "loader": "SourceFileLoader",
+        "spec has the same loader": True,
+        "is being initialized": False,
+        "can be reloaded": True,
+        "runs after that": 2,
+    }
+
+
+@pytest.mark.parametrize("module", ["slow_module", "sys_path_init"])
+def test_import_line_that_needs_what_another_thread_is_importing_is_no_deadlock(
+    module: str, notebook: Notebook, write: Callable[[Path, str], Path]
+) -> None:
+    """That module waits for the thread that runs the line. It may be a hook, which is patched once it has run."""
+    node = notebook.node
+    write(
+        node.root / f"databricks/python_shell/{module}.py",
+        "import builtins\nbuiltins.entered.set()\nbuiltins.installed.wait(60)\n"
+        "def patch_sys_path_with_developer_paths(): pass\n"
+        "try:\n    import another_name_that_is_not_there\nexcept ModuleNotFoundError as error:\n"
+        "    builtins.failed.append(error.name)\n",
+    )
+    layer = node.layer(notebook.environment)
+    code = f"""
+import builtins, json, os, threading
+builtins.entered, builtins.installed, builtins.failed = threading.Event(), threading.Event(), []
 thread = threading.Thread(target=__import__, args=[{module!r}])
 thread.start()
 builtins.entered.wait(60)
-open({str(layer)!r} + "/_editable_impl_dead.py", "w").write(
-    "import builtins\\nbuiltins.installed.set()\\nimport {module}\\n")
-open({str(layer)!r} + "/_editable_impl_dead.pth", "w").write("import _editable_impl_dead")
 try:
-    import no_such_module
-except ModuleNotFoundError as error:
-    print(error.name)
+    with open({str(layer)!r} + "/_editable_impl_waits.py", "w") as file:
+        file.write("import builtins\\nbuiltins.installed.set()\\nimport {module}\\n")
+    with open({str(layer)!r} + "/_editable_impl_waits.pth", "w") as file:
+        file.write("import _editable_impl_waits")
+    try:
+        import no_such_module
+    except ModuleNotFoundError as error:
+        failed.append(error.name)
+finally:
+    os.unlink({str(layer)!r} + "/_editable_impl_waits.py")
+    os.unlink({str(layer)!r} + "/_editable_impl_waits.pth")
 thread.join(60)
-print(thread.is_alive())
+print(json.dumps({{"failed": sorted(failed), "thread still runs": thread.is_alive()}}))
 """
-    done = notebook.run(code, check=True)
-
-    library.joinpath(f"{module}.py").unlink()
-    assert sorted(done.stdout.splitlines()) == ["False", "another_name_that_is_not_there", "no_such_module"]
+    assert notebook.ask(code) == {
+        "failed": ["another_name_that_is_not_there", "no_such_module"],
+        "thread still runs": False,
+    }

@@ -1,8 +1,9 @@
-"""The case to win: installed once, and the next interpreter imports the editable package."""
+"""The main job: after one install, the next interpreter imports the editable package."""
 
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,41 +20,51 @@ if TYPE_CHECKING:
 IMPORT = "from testx import function1; print(function1())"
 
 
-def says_function1(notebook: Notebook, project: Path, environ: Mapping[str, str] | None = None) -> bool:
-    """Run the import in a fresh interpreter of a notebook: it works from the project's folder, or fails as it does."""
+def import_testx(notebook: Notebook, environ: Mapping[str, str] | None = None) -> str:
+    """Return what the import prints in a fresh interpreter of a notebook, or the last line of its error."""
     done = notebook.run(IMPORT, environ)
     if done.returncode:
-        assert "ModuleNotFoundError: No module named 'testx'" in done.stderr
-        return False
-    assert done.stdout == f"function1 of {project}/src/testx/functions.py\n"
+        return done.stderr.splitlines()[-1]
     assert done.stderr == ""
-    return True
+    return done.stdout.strip()
 
 
-def test_installed_once_the_dead_editable_install_is_alive_until_uninstalled(node: Node, project: Path) -> None:
+MISSING = "ModuleNotFoundError: No module named 'testx'"
+
+
+def test_editable_install_works_from_the_install_of_the_shim_until_its_uninstall(node: Node, project: Path) -> None:
     node.install_editable(project)
     node.install_dbx_patch()
     notebook = node.make_notebook()
     before = node.snapshot()
-    assert not says_function1(notebook, project)
+    assert import_testx(notebook) == MISSING
 
     done = node.dbx_patch("dbx_patch.install")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert says_function1(notebook, project)
-    assert says_function1(node.make_notebook(), project)
+    functions = project / "src/testx/functions.py"
+    assert import_testx(notebook) == f"function1 of {functions}"
+    assert import_testx(node.make_notebook()) == f"function1 of {functions}"
     assert node.run([node.python, "-c", IMPORT]).stderr == ""
+
+    original, times = functions.read_text(), functions.stat()
+    functions.write_text("def function1():\n    return 'edited'\n")
+    assert import_testx(notebook) == "edited"  # no reinstall: the next interpreter runs the edit
+    functions.write_text(original)
+    os.utime(functions, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     done = node.dbx_patch("dbx_patch.uninstall")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert not says_function1(notebook, project)
+    assert import_testx(notebook) == MISSING
     after = node.snapshot()
     assert {name: after.get(name) for name in before} == before
     made_later = "local_disk0/.ephemeral_nfs/envs/pythonEnv-"
     assert [name for name in after if name not in before and not name.startswith(made_later)] == []
 
 
+@pytest.mark.matrix
+@pytest.mark.pythons("3.10", "3.13")
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 def test_works_with_the_oldest_dependencies_and_does_not_upgrade_them(node: Node) -> None:
     node.pip("install", "--quiet", *LOWEST)
@@ -66,26 +77,18 @@ def test_works_with_the_oldest_dependencies_and_does_not_upgrade_them(node: Node
     assert node.dbx_patch("dbx_patch", "status").returncode == 0
 
 
-def test_an_edit_in_the_project_is_what_runs(node: Node, project: Path) -> None:
-    node.install_editable(project)
-    node.install_dbx_patch()
-    node.dbx_patch("dbx_patch.install")
-    notebook = node.make_notebook()
-
-    (project / "src/testx/functions.py").write_text("def function1():\n    return 'edited'\n")
-
-    assert notebook.run(IMPORT, check=True).stdout == "edited\n"
-
-
-def test_the_environment_turns_it_off(installed: Node) -> None:
-    notebook = installed.make_notebook()
-    path = "import sys; print(sys.path[1:], sys.meta_path)"
-
-    dead = notebook.run(IMPORT, OFF)
-
-    assert "No module named 'testx'" in dead.stderr
-    assert "/testx/src" in notebook.run(path).stdout
-    assert "/testx/src" not in notebook.run(path, OFF).stdout
-    assert "namespace" not in notebook.run(path, OFF).stdout
-    for off in ("", "0"):
-        assert says_function1(notebook, installed.project("testx"), {"DBX_PATCH_DISABLE": off})
+def test_environment_variable_turns_it_off(notebook: Notebook) -> None:
+    node = notebook.node
+    code = """
+import json, sys
+print(json.dumps({
+    "root": any(entry.endswith("/testx/src") for entry in sys.path),
+    "finder": any("namespace" in repr(finder) for finder in sys.meta_path),
+}))
+"""
+    assert notebook.ask(code) == {"root": True, "finder": True}
+    assert notebook.ask(code, OFF) == {"root": False, "finder": False}
+    assert import_testx(notebook, OFF) == MISSING
+    for on in ("", "0"):
+        imported = import_testx(notebook, {"DBX_PATCH_DISABLE": on})
+        assert imported == f"function1 of {node.project('testx')}/src/testx/functions.py"

@@ -1,4 +1,4 @@
-"""The reader of `.pth` files against Python's own, and whole starts over layers that hold anything at all."""
+"""Properties: `.pth` files are read as Python reads them, and Python starts whatever the layers contain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
@@ -37,7 +37,7 @@ T = TypeVar("T")
 one_kind_of_node = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 reproducible = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
-# What `.pth` files hold. Import lines are run by `site`, in this very process too: they are made of harmless pieces.
+# The content of `.pth` files. `site` runs import lines, in this process too, so they are made of harmless pieces.
 SIGNATURE = "\ufeff"
 FOLDERS = ("plain", "with blank", "gr\u00fc\u00dfe", "quo'te", "deep/er", "import x", "#", "no\u00a0break")
 PATHS = st.builds(
@@ -70,10 +70,11 @@ CONTENTS = st.builds(
 
 
 def compare(content: str, folders: tuple[str, ...], read: Callable[[str], list[Editable]]) -> list[list[str]]:
-    """List the roots that Python honors and those that the shim names, where these two differ.
+    """Return the roots that Python honors and those that the shim names if these differ, and nothing if they don't.
 
-    The shim does not ask whether a root is there. So each one that it names is made before Python is asked. And Python
-    reads no more behind a line that raises, which the shim does. So Python is asked again without that line.
+    The shim does not check whether a root exists, so each one that it names is created before Python is asked. Python
+    ignores the rest of a file after a line that raises, and the shim does not, so Python is asked again without that
+    line.
     """
     with tempfile.TemporaryDirectory() as made:
         top = Path(made).resolve()
@@ -90,24 +91,24 @@ def compare(content: str, folders: tuple[str, ...], read: Callable[[str], list[E
                     Path(root).mkdir(parents=True, exist_ok=True)
         if sys.version_info >= (3, 13):
             lines = text.splitlines(keepends=True)
-        else:  # which takes a signature for a part of the path, to nobody's use
+        else:  # before 3.13, `site` takes a signature as part of the path, which helps nobody
             lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=None))
         before = list(sys.path)
         while True:
             pth.write_text("".join(lines), "utf-8", newline="")
             try:
-                with contextlib.redirect_stderr(io.StringIO()) as said:
+                with contextlib.redirect_stderr(io.StringIO()) as stderr:
                     site.addpackage(str(layer), pth.name, set())
                 added = sys.path[len(before) :]
             finally:
                 sys.path[:] = before
-            if not said.getvalue():
+            if not stderr.getvalue():
                 break
-            lines[int(said.getvalue().split()[3]) - 1] = "\n"  # "Error processing line 3 of"
+            lines[int(stderr.getvalue().split()[3]) - 1] = "\n"  # "Error processing line 3 of"
         by_python = [entry for entry in added if not f"{entry}/".startswith(f"{layer}/")]
         by_us = [root for root in named if Path(root).exists()]
         if str(layer) in added:
-            by_python = []  # a file that lists a layer is none of an editable install's
+            by_python = []  # a file that lists a layer is not an editable install's
         return [] if by_python == by_us else [by_python, by_us]
 
 
@@ -127,13 +128,14 @@ for line in sys.stdin:
 @given(CONTENTS)
 @example(f"{SIGNATURE}../out/plain\r\n../out/plain\n\n../out/with blank \x85../out/deep/er")
 def test_roots_are_those_that_this_python_would_honor(content: str) -> None:
-    """The shim as a library: what the command line lists."""
+    """The shim is used as a library here, as the command line uses it."""
     assert compare(content, FOLDERS, shim.load("editables").read_editables) == []
 
 
+@pytest.mark.matrix
 @one_kind_of_node
 def test_roots_are_those_that_each_python_would_honor(installed: Node) -> None:
-    """They differ in what ends a line: since 3.13 all that ends one for `str.splitlines`."""
+    """Pythons differ in what ends a line: since 3.13 it is whatever ends one for `str.splitlines`."""
     with subprocess.Popen(
         [installed.python, "-c", SERVER],
         env=installed.environ() | {"PYTHONUTF8": "1"},
@@ -158,7 +160,7 @@ def test_roots_are_those_that_each_python_would_honor(installed: Node) -> None:
 @reproducible
 @given(CONTENTS, st.integers(0, 200))
 def test_file_with_a_nul_is_refused_as_a_whole(content: str, at: int) -> None:
-    """Python skips that line at most. No tool writes one: it is a damaged file, or one that is being written."""
+    """Python skips only that line. No tool writes a NUL: the file is damaged, or is being written."""
     with tempfile.TemporaryDirectory() as made:
         layer = Path(made, "site-packages")
         layer.mkdir()
@@ -168,6 +170,12 @@ def test_file_with_a_nul_is_refused_as_a_whole(content: str, at: int) -> None:
 
 
 # Starts
+
+
+def matrix_only(seeds: range) -> list[Any]:
+    """Return seeds that only the matrix runs."""
+    return [pytest.param(seed, marks=pytest.mark.matrix) for seed in seeds]
+
 
 RAISING = (
     "raise ValueError",
@@ -190,7 +198,7 @@ RAISING = (
     "raise 7",
     "yield",
 )
-"""Modules of finders that keep to themselves; none that prints, for that it would do in plain Python as well."""
+"""Modules of finders that change nothing of others. None prints, because it would print without the shim too."""
 
 MEDDLING = (
     "import sys; sys.path = []",
@@ -228,15 +236,15 @@ MEDDLING = (
     "import warnings; warnings.simplefilter('error')",
     "import threading; threading.Thread(target=len, args=('',)).start()",
 )
-"""Modules of finders that change what they find."""
+"""Modules of finders that change the interpreter."""
 
 STEMS = ("__editable__.p-1.0", "__editable__.", "_editable_impl_p", "p", "p-editable", ".hidden", "easy-install")
 WEIRD = ("", " ", "\n", "\udcff", "\u00fc", "#", "%s", "{}", "-", "'", "\\", "x" * 200)
-"""Parts of file names; a byte that is no UTF-8 among them."""
+"""Parts of file names, among them a byte that is not UTF-8."""
 
 
 class Layers:
-    """Layers that hold anything at all, by a seed."""
+    """Makes layers that contain anything at all, chosen by a seed."""
 
     def __init__(self, folder: Path, seed: int, finders: tuple[str, ...]) -> None:
         self.random = random.Random(seed)
@@ -248,7 +256,7 @@ class Layers:
         return [self.make_layer(at) for at in range(number)]
 
     def make_layer(self, at: int) -> Path:
-        """Make one layer, or what only looks like one."""
+        """Make one layer, or a file or link that has the name of one."""
         layer = self.folder / f"{at}{self.pick(*WEIRD)}/site-packages"
         layer.parent.mkdir()
         kind = self.random.randrange(20)
@@ -264,7 +272,7 @@ class Layers:
         return layer
 
     def make_file(self, layer: Path, finder: str) -> None:
-        """Make one `.pth` file of any kind, with a finder's module of any kind beside it."""
+        """Make one `.pth` file of any kind, and a finder's module of any kind beside it."""
         pth = layer / f"{self.pick(*STEMS)}{self.pick(*WEIRD)}.pth"
         if os.path.lexists(pth):
             return
@@ -288,19 +296,19 @@ class Layers:
             pth.chmod(self.pick(0o644, 0o644, 0o644, 0o000, 0o666))
 
     def line(self, layer: Path, finder: str) -> str:
-        """Write one line."""
+        """Return one line of a `.pth` file."""
         letters = "".join(self.random.choices(string.printable, k=self.random.randrange(20)))
         absent = f"{layer.parent}/{self.random.randrange(9)}"
         imports = (f"import {finder}", f"import {finder}", f"import\t{finder} ;", f"import {finder}; {letters}")
         return self.pick(*imports, absent, f"../{letters}", letters, "\udcff", "~", "/", "/nowhere" * 999, "\0")
 
     def pick(self, *choices: T) -> T:
-        """Pick one."""
+        """Return one of the choices."""
         return self.random.choice(choices)
 
 
 def make_odd(path: Path, layers: Layers) -> None:
-    """Make what is no regular file, or is one by its look only."""
+    """Make a folder, pipe, socket or link where a regular file is expected."""
     kind = layers.random.randrange(4)
     if kind == 0:
         path.mkdir()
@@ -315,14 +323,14 @@ def make_odd(path: Path, layers: Layers) -> None:
 
 
 def make_socket(path: Path) -> None:
-    """Make a socket, by a short name: a long one is none for a socket."""
+    """Make a socket. It is bound under a short name and moved, because a socket's address is limited to 107 bytes."""
     with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{short}/s")
         shutil.move(f"{short}/s", path)
 
 
 def shrink(layers: list[Path], fails: Callable[[list[Path]], bool]) -> list[Path]:
-    """Leave away all layers, by halves, quarters and so on, without which it fails all the same."""
+    """Return the layers that are needed for a failure: leave out halves, quarters and so on while it still fails."""
     size = len(layers)
     while size > 1:
         size = (size + 1) // 2
@@ -334,12 +342,12 @@ def shrink(layers: list[Path], fails: Callable[[list[Path]], bool]) -> list[Path
 
 
 def describe(layers: list[Path]) -> str:
-    """Show what is in some layers, for the message of a test that fails."""
+    """Return a description of some layers, for the message of a test that fails."""
     lines = []
     for path in [below for layer in layers for below in (layer, *sorted(layer.glob("*")))]:
         status, what = path.lstat(), ""
         if stat.S_ISREG(status.st_mode):
-            with path.open("rb") as file:  # it may be of any size
+            with path.open("rb") as file:  # of any size
                 what = f" {status.st_size} bytes: {file.read(300)!r}"
         elif path.is_symlink():
             what = f" -> {str(path.readlink())!r}"
@@ -349,14 +357,14 @@ def describe(layers: list[Path]) -> str:
 
 
 def start(node: Node, layers: list[Path], code: str) -> tuple[int, str, str]:
-    """Start an interpreter over layers."""
+    """Start an interpreter with some layers on its path; return its exit code, stdout and stderr."""
     environ = {"PYTHONPATH": os.pathsep.join(map(str, layers)), "PYTHONUTF8": "1"}
     done = node.run([node.python, "-c", code], environ, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
 def tidy(folder: Path, layers: list[Path]) -> None:
-    """Remove them all, so that what no program likes to find is not kept among the temporary files."""
+    """Remove all layers. pytest keeps temporary files, and other programs stumble over such names and modes."""
     for layer in layers:
         if layer.is_dir() and not layer.is_symlink():
             layer.chmod(0o755)
@@ -364,8 +372,8 @@ def tidy(folder: Path, layers: list[Path]) -> None:
 
 
 @one_kind_of_node
-@pytest.mark.parametrize("seed", range(10))
-def test_python_starts_silently_over_layers_that_hold_anything(installed: Node, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("seed", [*range(3), *matrix_only(range(3, 10))])
+def test_python_starts_silently_whatever_the_layers_contain(installed: Node, tmp_path: Path, seed: int) -> None:
     layers = Layers(tmp_path, seed, RAISING + MEDDLING).make(30)
 
     def fails(some: list[Path]) -> bool:
@@ -373,16 +381,16 @@ def test_python_starts_silently_over_layers_that_hold_anything(installed: Node, 
 
     try:
         if fails(layers):
-            guilty = shrink(layers, fails)
-            pytest.fail(f"seed {seed}: {start(installed, guilty, 'pass')}\n{describe(guilty)}")
+            culprits = shrink(layers, fails)
+            pytest.fail(f"seed {seed}: {start(installed, culprits, 'pass')}\n{describe(culprits)}")
     finally:
         tidy(tmp_path, layers)
 
 
 @one_kind_of_node
-@pytest.mark.parametrize("seed", range(100, 106))
-def test_layers_that_hold_anything_take_nothing_from_the_others(installed: Node, tmp_path: Path, seed: int) -> None:
-    """As long as no code of theirs changes what others see."""
+@pytest.mark.parametrize("seed", [*range(100, 102), *matrix_only(range(102, 106))])
+def test_no_layer_costs_another_layer_its_installs(installed: Node, tmp_path: Path, seed: int) -> None:
+    """Unless a finder of its own changes the interpreter."""
     odd = Layers(tmp_path, seed, RAISING).make(20)
     good = make_good_layer(tmp_path)
 
@@ -392,10 +400,10 @@ def test_layers_that_hold_anything_take_nothing_from_the_others(installed: Node,
     try:
         assert not fails([])
         if fails(odd):
-            guilty = shrink(odd, fails)
-            code = "import dbx_patch_sitecustomize as shim; print(*shim.journal, sep='\\n')"
-            journal = start(installed, [*guilty, good], code)[1]
-            pytest.fail(f"seed {seed}: {describe(guilty)}\n{journal}")
+            culprits = shrink(odd, fails)
+            code = "import dbx_patch_sitecustomize as shim; print(*map(': '.join, shim.journal), sep='\\n')"
+            journal = start(installed, [*culprits, good], code)[1]
+            pytest.fail(f"seed {seed}: {describe(culprits)}\n{journal}")
     finally:
         tidy(tmp_path, odd)
 
@@ -411,9 +419,10 @@ def make_good_layer(folder: Path) -> Path:
 
 
 @one_kind_of_node
+@pytest.mark.pythons("3.10", "3.13")
 @pytest.mark.parametrize("seconds", [-1, 0, 1, 1 << 33])
-def test_layer_is_honored_whatever_its_folder_s_time(installed: Node, tmp_path: Path, seconds: int) -> None:
-    """Reproducible images have the epoch's beginning there, as have some mounts; others have a clock that is ahead."""
+def test_layer_is_honored_whatever_its_modification_time(installed: Node, tmp_path: Path, seconds: int) -> None:
+    """Reproducible images and some mounts have 0 there; other mounts have a clock that is ahead."""
     good = make_good_layer(tmp_path)
     os.utime(good, (seconds, seconds))
 
@@ -422,10 +431,10 @@ def test_layer_is_honored_whatever_its_folder_s_time(installed: Node, tmp_path: 
 
 @one_kind_of_node
 @pytest.mark.parametrize("target", ["nowhere", "_editable_impl_p.py"])
-def test_finder_that_is_a_broken_link_takes_nothing_from_other_layers(
+def test_finder_that_is_a_broken_link_costs_no_other_layer_its_installs(
     installed: Node, tmp_path: Path, target: str
 ) -> None:
-    """Nor does a finder's module that an uninstall takes away after its layer was listed."""
+    """The same happens when an uninstall removes the finder's module after the layer was listed."""
     bad, good = tmp_path / "bad/site-packages", make_good_layer(tmp_path)
     bad.mkdir(parents=True)
     bad.joinpath("_editable_impl_p.pth").write_text("import _editable_impl_p\n")
@@ -435,7 +444,7 @@ def test_finder_that_is_a_broken_link_takes_nothing_from_other_layers(
 
 
 @one_kind_of_node
-def test_finder_that_stands_last_and_raises_ends_no_import_that_is_answered_before_it(
+def test_finder_that_raises_and_is_last_ends_no_import_that_is_answered_before_it(
     installed: Node, tmp_path: Path
 ) -> None:
     layer = tmp_path / "site-packages"

@@ -1,7 +1,8 @@
-"""Python always starts: whatever is missing, malformed or hostile, exit code and stderr are what they would be."""
+"""Python always starts: whatever is missing, malformed or hostile, exit code and stderr are as without the shim."""
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from tests.lab.missing import missing
 from tests.lab.node import OFF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.lab.node import Node, Notebook
@@ -26,14 +27,14 @@ BROKEN_SHIMS = {
     "exits": b"raise SystemExit(3)\n",
     "interrupted": b"raise KeyboardInterrupt\n",
     "recursion": b"def f():\n    f()\nf()\n",
-    "of a Python to come": b"import a_module_that_is_no_more\n",
-    "None": None,
+    "for another Python": b"import a_module_that_this_python_does_not_have\n",
+    "absent": None,
 }
 
 
 @pytest.fixture
 def shim(installed: Node) -> Iterator[Path]:
-    """The shim's file, which is as it was after the test."""
+    """The shim's file. Its content is restored after the test."""
     file = installed.layer(installed.runtime) / "dbx_patch_sitecustomize.py"
     content, status = file.read_bytes(), file.stat()
     yield file
@@ -41,40 +42,54 @@ def shim(installed: Node) -> Iterator[Path]:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def starts_silently(notebook: Notebook, environ: Mapping[str, str] | None = None) -> bool:
-    """Start a notebook's interpreter and the runtime's; both are well and say nothing."""
-    done = notebook.run("pass", environ)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = notebook.node.run([notebook.node.python, "-c", "pass"], environ, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return True
+SILENT = {"exit code": 0, "stdout": "", "stderr": ""}
 
 
-@pytest.mark.parametrize("broken", BROKEN_SHIMS)
-def test_broken_shim(installed: Node, shim: Path, broken: str) -> None:
-    content = BROKEN_SHIMS[broken]
-    if content is None:
-        shim.unlink()
-    else:
-        shim.write_bytes(content)
-
-    assert starts_silently(installed.make_notebook())
+def start_python(node: Node, command: Sequence[object], environ: Mapping[str, str]) -> dict[str, object]:
+    """Start an interpreter; return what a user sees of it."""
+    done = node.run(command, environ, check=False)
+    return {"exit code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
 
-@pytest.mark.parametrize("flags", ["-I", "-E", "-s", "-S", "-O", "-OO", "-Wd", "-bb", "-Xdev"])
-def test_every_way_to_start_python(installed: Node, flags: str) -> None:
-    done = installed.run([installed.python, flags, "-c", "pass"])
+def start_both(notebook: Notebook, environ: Mapping[str, str] | None = None) -> dict[str, dict[str, object]]:
+    """Start a notebook's interpreter and the runtime's."""
+    node, environ = notebook.node, dict(environ or {})
+    return {
+        "notebook": start_python(node, [notebook.python, "-c", "pass"], notebook.environ | environ),
+        "runtime": start_python(node, [node.python, "-c", "pass"], environ),
+    }
 
-    assert (done.stdout, done.stderr) == ("", "")
+
+def test_broken_shim(notebook: Notebook, shim: Path) -> None:
+    starts = {}
+    for broken, content in BROKEN_SHIMS.items():
+        if content is None:
+            shim.unlink()
+        else:
+            shim.write_bytes(content)
+        starts[broken] = start_both(notebook)
+
+    assert starts == {key: {"notebook": SILENT, "runtime": SILENT} for key in BROKEN_SHIMS}
+
+
+def test_every_way_to_start_python(installed: Node) -> None:
+    flags = ["-I", "-E", "-s", "-S", "-O", "-OO", "-Wd", "-bb", "-Xdev"]
+
+    starts = {flag: start_python(installed, [installed.python, flag, "-c", "pass"], {}) for flag in flags}
+
+    assert starts == dict.fromkeys(flags, SILENT)
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-@pytest.mark.parametrize("name", ["stderr", "stdout", "stdin"])
-def test_closed_streams(installed: Node, name: str) -> None:
-    number = {"stdin": 0, "stdout": 1, "stderr": 2}[name]
-    code = f"import os, sys; os.close({number}); os.execv(sys.argv[1], [sys.argv[1], '-c', 'import testx'])"
+@pytest.mark.pythons("3.10", "3.13")
+def test_closed_streams(installed: Node) -> None:
+    codes = {}
+    for number, name in enumerate(["stdin", "stdout", "stderr"]):
+        code = f"import os, sys; os.close({number}); os.execv(sys.argv[1], [sys.argv[1], '-c', 'import testx'])"
+        done = installed.run([installed.base, "-c", code, installed.python], {"DBX_PATCH_DEBUG": "1"}, check=False)
+        codes[name] = done.returncode
 
-    assert installed.run([installed.base, "-c", code, installed.python], {"DBX_PATCH_DEBUG": "1"}).returncode == 0
+    assert codes == {"stdin": 0, "stdout": 0, "stderr": 0}
 
 
 LAYERS: dict[str, Callable[[Path], object]] = {
@@ -86,18 +101,20 @@ LAYERS: dict[str, Callable[[Path], object]] = {
     "a huge .pth": lambda layer: layer.joinpath("a.pth").write_bytes(b"/x" * 5_000_000),
     "a .pth that is a folder": lambda layer: layer.joinpath("a.pth").mkdir(),
     "a .pth that is a pipe": lambda layer: os.mkfifo(layer / "a.pth"),
-    "a .pth that dangles": lambda layer: layer.joinpath("a.pth").symlink_to("nowhere"),
-    "a .pth that is a loop": lambda layer: layer.joinpath("a.pth").symlink_to("a.pth"),
-    "a finder that is not there": lambda layer: write_finder(layer, None),
+    "a .pth that is a broken link": lambda layer: layer.joinpath("a.pth").symlink_to("nowhere"),
+    "a .pth that is a link to itself": lambda layer: layer.joinpath("a.pth").symlink_to("a.pth"),
+    "a finder whose module is absent": lambda layer: write_finder(layer, None),
     "a finder that raises": lambda layer: write_finder(layer, "raise RuntimeError"),
     "a finder that exits": lambda layer: write_finder(layer, "raise SystemExit(3)"),
     "a finder that is interrupted": lambda layer: write_finder(layer, "raise KeyboardInterrupt"),
-    "a finder that is no Python": lambda layer: write_finder(layer, "def ("),
+    "a finder with a syntax error": lambda layer: write_finder(layer, "def ("),
+    # `site` is being imported meanwhile, and Python does not start if it is gone afterwards.
+    "a finder that removes site": lambda layer: write_finder(layer, "import sys; del sys.modules['site']"),
 }
 
 
 def write_finder(layer: Path, statement: str | None) -> None:
-    """Write an editable install whose finder is at fault."""
+    """Write an editable install with a finder, whose module consists of one statement or is absent."""
     run = "import __editable___boom_finder; __editable___boom_finder.install()\n"
     layer.joinpath("__editable__.boom-1.pth").write_text(run)
     if statement is not None:
@@ -105,40 +122,38 @@ def write_finder(layer: Path, statement: str | None) -> None:
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-@pytest.mark.parametrize("kind", LAYERS)
-def test_layer(installed: Node, tmp_path: Path, kind: str) -> None:
-    """A layer that `site` does not open, as the ones below a notebook's own, with something wrong in it."""
-    layer = tmp_path / "site-packages"
-    layer.mkdir()
-    LAYERS[kind](layer)
+def test_broken_layer_costs_no_other_layer_its_installs(notebook: Notebook, tmp_path: Path) -> None:
+    """`site` does not open this layer, like those below a notebook's own, so only the shim reads its files."""
+    starts = {}
+    for kind, break_layer in LAYERS.items():
+        layer = tmp_path / kind / "site-packages"
+        layer.mkdir(parents=True)
+        break_layer(layer)
+        environ = {"PYTHONPATH": str(layer)}
+        command = [notebook.python, "-c", "import testx"]
+        imported = start_python(notebook.node, command, notebook.environ | environ)
+        starts[kind] = {**start_both(notebook, environ), "import": imported}
 
-    notebook = installed.make_notebook()
-    assert starts_silently(notebook, {"PYTHONPATH": str(layer)})
-    done = notebook.run("import testx", {"PYTHONPATH": str(layer)})
-    assert (done.returncode, done.stderr) == (0, ""), "one install's fault is no other's"
+    assert starts == {key: {"notebook": SILENT, "runtime": SILENT, "import": SILENT} for key in LAYERS}
 
 
 HOOK_MODULES = {
     "no class": "",
     "no find_spec": "class WsfsImportHook: pass",
-    "find_spec is no function": "class WsfsImportHook: find_spec = 1",
-    "no class but a function": "def WsfsImportHook(): pass",
+    "find_spec is not a function": "class WsfsImportHook: find_spec = 1",
+    "a function, not a class": "def WsfsImportHook(): pass",
     "no finder": "class WsfsImportHook:\n def find_spec(self, fullname, target=None): return 'the original'",
     "a finder without a path": "class WsfsImportHook:\n __finder = 1\n"
     " def find_spec(self, fullname, target=None): return 'the original'",
     "replaces itself": "import sys; sys.modules[__name__] = None",
-    "goes away": "import sys; del sys.modules[__name__]",
+    "removes itself": "import sys; del sys.modules[__name__]",
 }
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-@pytest.mark.parametrize("shape", HOOK_MODULES)
-def test_hook_of_another_shape(installed: Node, tmp_path: Path, shape: str) -> None:
-    """The hook is private and changes: what is not of a shape we know works as it does without us."""
-    package = tmp_path / "dbruntime"
-    package.mkdir()
-    package.joinpath("__init__.py").write_text("")
-    package.joinpath("wsfs_import_hook.py").write_text(HOOK_MODULES[shape] + "\n")
+@pytest.mark.pythons("3.10", "3.13")
+def test_hook_of_unknown_shape_works_as_without_us(notebook: Notebook, tmp_path: Path) -> None:
+    """The hook is private and can change in any runtime."""
     code = """\
 try:
     import dbruntime.wsfs_import_hook as module
@@ -150,27 +165,43 @@ else:
     if isinstance(hook, type) and callable(getattr(hook, "find_spec", None)):
         print(hook().find_spec("testx"))
 """
-    notebook = installed.make_notebook()
+    with_us, without_us = {}, {}
+    for shape, source in HOOK_MODULES.items():
+        package = tmp_path / shape / "dbruntime"
+        package.mkdir(parents=True)
+        package.joinpath("__init__.py").write_text("")
+        package.joinpath("wsfs_import_hook.py").write_text(source + "\n")
+        environ = notebook.environ | {"PYTHONPATH": str(package.parent)}
+        with_us[shape] = start_python(notebook.node, [notebook.python, "-c", code], environ)
+        without_us[shape] = start_python(notebook.node, [notebook.python, "-c", code], environ | OFF)
 
-    with_us = notebook.run(code, {"PYTHONPATH": str(tmp_path)})
-    without_us = notebook.run(code, {"PYTHONPATH": str(tmp_path), **OFF})
-
-    assert (with_us.returncode, with_us.stdout) == (without_us.returncode, without_us.stdout)
-    assert with_us.stderr == without_us.stderr
+    assert with_us == without_us
+    assert with_us["no finder"]["stdout"] == "['WsfsImportHook']\nthe original\n"
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+@pytest.mark.pythons("3.12")
 def test_python_3_9_runs_the_shim(installed: Node) -> None:
-    """It is older than what we support, and starts the file all the same, where it shares a layer with a newer one."""
+    """dbx-patch does not support 3.9, but 3.9 starts the file where it shares a layer with a newer Python."""
     pythons = [python for python in candidates("python3.9") if describe(python) is not None]
     if not pythons:
         missing("CPython 3.9")
     layer = installed.layer(installed.runtime)
-    load = f"import sys; sys.path.append({str(layer)!r}); import dbx_patch_sitecustomize as shim"
-    code = (
-        f"{load}; import testx; print(testx.__file__, shim.started, [line for line in shim.journal if 'Error' in line])"
-    )
-
+    code = f"""
+import json, sys
+sys.path.append({str(layer)!r})
+import dbx_patch_sitecustomize as shim
+import testx
+print(json.dumps({{
+    "testx": testx.__file__,
+    "started": shim.started,
+    "events": sorted({{event[0] for event in shim.journal}}),
+}}))
+"""
     done = installed.run([pythons[0], "-I", "-c", code], {"LD_LIBRARY_PATH": ""})
 
-    assert done.stdout == f"{installed.project('testx')}/src/testx/__init__.py True []\n"
+    assert json.loads(done.stdout) == {
+        "testx": f"{installed.project('testx')}/src/testx/__init__.py",
+        "started": True,
+        "events": ["root honored"],
+    }

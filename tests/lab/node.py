@@ -9,6 +9,7 @@ own container images (`virtualenv --system-site-packages`), and a notebook's lay
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.lab.interpreters import Interpreter
 from tests.lab.templates import list_names, make_once, record, replay
@@ -306,3 +308,8 @@ class Notebook:
     ) -> subprocess.CompletedProcess[str]:
         """Run code in a fresh interpreter of this notebook."""
         return self.node.run([self.python, "-c", code], self.environ | dict(environ or {}), check=check)
+
+    def ask(self, code: str, environ: Mapping[str, str] | None = None) -> Any:
+        """Run code that prints JSON in a fresh interpreter of this notebook, and return what it printed."""
+        __tracebackhide__ = True
+        return json.loads(self.run(code, environ, check=True).stdout)
