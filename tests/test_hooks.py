@@ -272,6 +272,27 @@ answer(
     }
 
 
+def test_workspace_finder_at_the_address_of_an_old_one_searches_its_own_folder(lab: Lab) -> None:
+    """The shim remembers finders by their `id`, which Python uses again for a new object."""
+    package = lab.node.project("notebooks") / "testx"
+    package.mkdir(exist_ok=True)
+    package.joinpath("functions.py").write_text("")
+    code = f"""
+{FINDERS}
+outcomes = {{}}
+for kind, (hook, make) in FINDERS.items():
+    files = set()
+    for _ in range(100):
+        old = make(ROOT + "/testx").find_spec("testx.functions").origin
+        files.add((old, make({str(package)!r}).find_spec("testx.functions").origin))
+    outcomes[kind] = list(files)
+answer(**outcomes)
+"""
+    files = [[f"{lab.root}/testx/functions.py", f"{package}/functions.py"]]
+
+    assert lab.ask(code) == {"before DBR 18": files, "since DBR 18": files}
+
+
 # PythonPathHook
 
 
@@ -459,7 +480,7 @@ ATTRIBUTES = {
 
 def test_hook_that_lacks_what_its_patch_needs_is_incompatible_and_left_as_it_is(lab: Lab, tmp_path: Path) -> None:
     """The module is as it would be without the shim, no import fails, and nothing is printed."""
-    cases = {}
+    cases: dict[str, tuple[str, str]] = {}
     for module, names in ATTRIBUTES.items():
         original = (lab.folder / module.replace(".", "/")).with_suffix(".py").read_text()
         for name in names:
@@ -524,8 +545,15 @@ answer(**outcomes)
 """
     outcome = lab.ask(code)
 
-    assert len(outcome) == 6
-    assert outcome == dict.fromkeys(outcome, {"state": "incompatible", "same_as_without_the_shim": True})
+    left_alone = {"state": "incompatible", "same_as_without_the_shim": True}
+    assert outcome == dict.fromkeys(
+        [
+            f"{kind}, {change}"
+            for kind in ("before DBR 18", "since DBR 18")
+            for change in ("delete", "replace", "damage")
+        ],
+        left_alone,
+    )
 
 
 # Loaders, modules and threads
@@ -666,6 +694,30 @@ answer(
         "states": [["patched", ""], ["patched", ""]],
         "restored": True,
         "file_of_the_original": f"{lab.folder}/dbruntime/wsfs_import_hook.py",
+    }
+
+
+def test_patched_function_keeps_its_defaults_its_closure_and_its_name(lab: Lab) -> None:
+    code = """
+def make(bound):
+    def function(first, second="default", *, third="keyword default"):
+        return [first, second, third, bound]
+    return function
+hooks = sys.modules["dbx_patch_sitecustomize"].load("hooks")
+function, other = make("closure"), make("another closure")
+hooks.divert(function, lambda original, *args, **named: ["patched", *original(*args, **named)])
+outcomes = dict(
+    defaults=function(1), all_given=function(1, 2, third=3), name=function.__code__.co_name, not_patched=other(1)
+)
+hooks.stop()
+answer(**outcomes, restored=function(1))
+"""
+    assert lab.ask(code) == {
+        "defaults": ["patched", 1, "default", "keyword default", "closure"],
+        "all_given": ["patched", 1, 2, 3, "closure"],
+        "name": "function",
+        "not_patched": [1, "default", "keyword default", "another closure"],
+        "restored": [1, "default", "keyword default", "closure"],
     }
 
 
