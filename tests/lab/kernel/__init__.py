@@ -151,7 +151,7 @@ def provide_real_hook(node: Node, real_hook: Path) -> None:
 
 
 def install_ipykernel(node: Node, folder: Path) -> None:
-    """Fetch ipykernel and the packages that the tests' cells use; install them into the runtime's layer, as Databricks does."""
+    """Fetch ipykernel and what the tests' cells use, and install both into the runtime's layer, as Databricks does."""
     wanted = ("ipykernel", "cloudpickle", "pytest", "uv")
     fetch = ("download", "--quiet", "--only-binary=:all:", "--dest", folder)
     pip(*fetch, f"--python-version=3.{node.interpreter.minor}", *wanted)
