@@ -171,7 +171,7 @@ def has_ended(process: int) -> bool:
 def install_spark(node: Node, databricks_own: Path | None = None) -> None:
     """Fetch Spark and pandas; copy Spark to a node, and install pandas into the runtime's layer.
 
-    `databricks_own` is the folder of Databricks' own `pyspark`: workers then run its code that changes their `sys.path`.
+    `databricks_own` is the folder of Databricks' own `pyspark`: workers then run its code that changes `sys.path`.
     """
     require("java")
     pyspark = (
@@ -196,7 +196,7 @@ def install_spark(node: Node, databricks_own: Path | None = None) -> None:
 
 
 def lay_out_workers_path(node: Node) -> None:
-    """Write the `.pth` file that puts the lower layers on the path of the cluster libraries' Python, as in a notebook."""
+    """Put the lower layers on the path of the cluster libraries' Python by a `.pth` file, as in a notebook."""
     below = node.make_notebook().layers[2:]
     node.layer(node.cluster_libraries).joinpath("sites.pth").write_text("".join(f"{entry}\n" for entry in below))
 

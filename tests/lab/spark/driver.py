@@ -17,7 +17,7 @@ from pyspark.sql.functions import lit, pandas_udf, udf
 
 
 def look(name: str) -> str:
-    """Import a package in this process. Return what its `function1` returns, the interpreter, and the executor's folder."""
+    """Import a package here. Return what its `function1` returns, the interpreter, and the executor's folder."""
     try:
         outcome = __import__(name).function1()
     except ModuleNotFoundError as error:
