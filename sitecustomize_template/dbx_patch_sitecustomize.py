@@ -89,7 +89,7 @@ def log(kind: "EventKind", subject: str, text: str = "") -> None:
 
 
 def set_hook_state(module: str, kind: "EventKind", reason: str = "") -> None:
-    """Set a hook's state to what the event reports, `hook patched` or `hook incompatible`, and log that event."""
+    """Log `hook patched` or `hook incompatible`, and make the second word of it the hook's state."""
     hook_states[module] = kind[5:] + (": " + reason if reason else "")
     log(kind, module, reason)
 
@@ -221,7 +221,7 @@ def hide_file(code: "CodeType") -> None:
 def find_watched(
     fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
 ) -> "ModuleSpec | None":
-    """Be the first finder on `sys.meta_path`: answer for watched names, and honor new installs.
+    """Answer for watched names, and honor new installs: this is the first finder on `sys.meta_path`.
 
     New installs are looked for when a top-level name is imported. Any other import costs one look-up in a dict.
     """

@@ -82,7 +82,6 @@ def read_pth(pth: str) -> "list[str]":
     Raises OSError if the file can't be read. Raises ValueError if it must not be: it is world-writable, a link to or
     into something world-writable, or not a regular text file. A named pipe is opened without waiting for a writer.
     """
-    refused = "it is world-writable"
     try:
         descriptor = posix.open(pth, posix.O_NONBLOCK | posix.O_NOFOLLOW)
     except OSError:
@@ -99,7 +98,7 @@ def read_pth(pth: str) -> "list[str]":
         if status.st_mode & 0o170000 != 0o100000 or status.st_size > PTH_LIMIT:
             raise ValueError("it is not a regular file of at most %d bytes" % PTH_LIMIT)
         if status.st_mode & 0o002:
-            raise ValueError(refused)
+            raise ValueError("it is world-writable")
         data = posix.read(descriptor, status.st_size + 1)
     finally:
         posix.close(descriptor)
@@ -158,7 +157,7 @@ def honor(changed: "dict[str, list[str]]") -> None:
     if honored:
         found = shim.load("finders").find_new(found)
     honored.extend(found)
-    # Finders first: their imports would search the new roots, and nothing may touch those at start.
+    # Finders before roots: their imports would search the new roots, and a start must not touch those.
     for editable in found:
         if editable["finder"]:
             shim.run_guarded(shim.load("finders").honor, editable)
@@ -260,7 +259,7 @@ def find_path_hook() -> int:
 
 
 def guard(finder: "FileFinder") -> None:
-    """Make a root's file finder treat an error of the mount as an absent folder: it would end every import."""
+    """Make a root's file finder treat an error of the mount as an absent folder. The error would end every import."""
     if type(finder) is importlib_external.FileFinder:
         if not root_finder:
             root_finder.append(make_root_finder())

@@ -128,7 +128,7 @@ def release_import_lock() -> int:
         while True:
             _imp.release_lock()
             held += 1
-    except RuntimeError:  # this thread does not hold it (any more)
+    except RuntimeError:  # this thread does not hold it, or no longer
         return held
 
 
@@ -141,9 +141,9 @@ def acquire_import_lock(times: int) -> None:
 
 
 def place_finder(finder: "MetaPathFinderProtocol", ordered: "MetaPathFinderProtocol") -> None:
-    """Have a finder asked through `ordered`, directly before the path finder, wherever it has put itself.
+    """Insert `ordered` directly before the path finder. If the finder itself is before that, move it to the end.
 
-    meson-python and scikit-build-core put theirs first, where they would win over every layer.
+    meson-python and scikit-build-core put their finders first, where they would win over every layer.
     """
     at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
     sys.meta_path.insert(at, ordered)
@@ -160,7 +160,7 @@ def answer_after_layer(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
     ) -> "ModuleSpec | None":
         try:
             spec = finder.find_spec(fullname, path, target)
-        except Exception as error:  # it is also where it put itself, and raises there as it would without us
+        except Exception as error:  # the finder is also where it put itself, and raises there as without us
             shim.log("finder failed", repr(finder), "%s: %r" % (fullname, error))
             return None
         if spec is None:
@@ -199,13 +199,13 @@ def find_imported(fullname: str) -> "ModuleSpec":
     module = sys.modules[fullname]
     own = module.__spec__
 
-    def give(_spec: "ModuleSpec") -> "ModuleType":
+    def return_module(_spec: "ModuleSpec") -> "ModuleType":
         return module
 
     def restore_spec(_module: "ModuleType") -> None:
         module.__spec__ = own
 
-    module.__spec__ = spec = ModuleSpec(fullname, shim.Finder(create_module=give, exec_module=restore_spec))
+    module.__spec__ = spec = ModuleSpec(fullname, shim.Finder(create_module=return_module, exec_module=restore_spec))
     return spec
 
 

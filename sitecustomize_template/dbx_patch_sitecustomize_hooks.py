@@ -139,7 +139,7 @@ def find_function(module: "ModuleType", name: str) -> "Any":
 def answer_editables(function: "Any") -> None:
     """Patch the `find_spec` of a path entry finder that refuses library code, which Databricks does to spare the mount.
 
-    Names of editable installs are answered by the hook's own file finder, whoever asks, without a walk up the stack.
+    The hook's own file finder answers names of editable installs, for every importer, without a walk up the stack.
     The file finder is the one attribute of the hook that we need. Both shapes of `WsfsImportHook` that were published
     since 12.2 (in databricks-connect) have it, under a mangled name.
     """
@@ -276,13 +276,13 @@ def lists(root: str, name: str) -> bool:
     import os
     from time import monotonic
 
-    names, due = listings.get(root, (frozenset(), 0.0))
-    if name not in names and monotonic() >= due:
+    names, list_again_at = listings.get(root, (frozenset(), 0.0))
+    if name not in names and monotonic() >= list_again_at:
         try:
-            names, due = frozenset([entry.partition(".")[0] for entry in os.listdir(root)]), LIST_AGAIN_AFTER
+            names, wait = frozenset([entry.partition(".")[0] for entry in os.listdir(root)]), LIST_AGAIN_AFTER
         except OSError:
-            names, due = frozenset(), editables.ASK_AGAIN_AFTER
-        listings[root] = names, monotonic() + due
+            names, wait = frozenset(), editables.ASK_AGAIN_AFTER
+        listings[root] = names, monotonic() + wait
     return name in names
 
 
@@ -299,7 +299,7 @@ def divert(function: "Any", around: "Callable[..., object]") -> None:
     """Make a function call `around` with the original as its first argument; once.
 
     The function's code object is exchanged, not the attribute that holds the function. So the patch also reaches code
-    that has the function already, through `from x import y` or as a callback, and other people's wrappers get the
+    that has the function already, through `from x import y` or as a callback, and another package's wrapper gets the
     original when the patch is removed.
     """
     if function in diverted:
