@@ -1,5 +1,5 @@
-# This file is a part of dbx-patch's start-up shim: it patches Databricks' import hooks. `dbx_patch_sitecustomize.py`
-# loads it when the first of them is imported, and is its `shim`. The rules at the top of that file hold here as well.
+# This file is a part of dbx-patch's start-up shim: it patches Databricks' import hooks. `dbx_patch_sitecustomize.py`,
+# which is `shim` here, loads it when the first hook is imported. The rules at the top of that file hold here as well.
 
 import _thread
 import sys
@@ -24,20 +24,20 @@ if not TYPE_CHECKING:
     editables = shim.load("editables")
 
 LIST_AGAIN_AFTER = 10.0
-"""Seconds before a root is listed again because of a name that it did not have."""
+"""Seconds after which a root is listed again if it did not have a name."""
 
 listings: "dict[str, tuple[frozenset[str], float]]" = {}
-"""What a root offered when it was last listed, and when it may be listed again, by the monotonic clock."""
+"""The names that each root had when it was last listed, and the monotonic time at which it can be listed again."""
 packages: "dict[tuple[int, str], tuple[FileFinder, object]]" = {}
-"""The file finder of a hook for the folder of an editable install's package, by the hook's id and the package's name.
+"""A hook's file finder for the folder of an editable package, by the hook's id and the package's name.
 
 Keyed by id because hooks may be unhashable; the hook is stored so that its id can't be reused."""
 diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
-"""Each function that is patched, with the code that it has now and the code that it had."""
+"""Each patched function, with its present code object and its original one."""
 patching = _thread.RLock()
-"""Held only for one patch: a thread that imports a hook's module may be waited for by one that honors an install."""
+"""Held while one hook is patched, never while a module is imported: two threads could then wait for each other."""
 registered: "list[Callable[[Callable[..., bool]], object]]" = []
-"""The functions that remove our check from an allow-list that it is on."""
+"""The function that removes our check from autoreload's allow-list, if the check is on it."""
 
 
 class UnknownShapeError(Exception):
@@ -48,11 +48,11 @@ class UnknownShapeError(Exception):
 
 
 def find(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
-    """Find a hook's module as the finders after ours do, and patch it once it has run.
+    """Find a hook's module with the other finders, and wrap its loader so that the module is patched after it has run.
 
-    They are asked one by one, because `importlib.util.find_spec` inside a finder takes import locks again and can
-    deadlock (https://github.com/DataDog/dd-trace-py/issues/17742). Databricks' own `PostImportHook` does call it, so
-    such an import passes through here twice; patching twice does no harm.
+    The finders are asked one by one: `importlib.util.find_spec` takes import locks again, and inside a finder that can
+    deadlock (https://github.com/DataDog/dd-trace-py/issues/17742). Databricks' own `PostImportHook` does call it, so an
+    import can pass through here twice. A function is patched only once.
     """
     for finder in list(sys.meta_path):
         ask = getattr(finder, "find_spec", None)
@@ -66,10 +66,10 @@ def find(fullname: str, path: "Sequence[str] | None", target: "ModuleType | None
 
 
 class PatchingOldLoader:
-    """Wraps the loader of one module: loads the module with its own loader, and patches it.
+    """Wraps the loader of a hook's module: loads the module with that loader, then patches it.
 
-    This class is for loaders without `exec_module`, because importlib looks for that attribute. Some of Databricks'
-    loaders have none (https://github.com/pola-rs/polars/issues/5331).
+    This class wraps loaders without `exec_module`, and must not have one: importlib would call it. Some of Databricks'
+    loaders have only `load_module` (https://github.com/pola-rs/polars/issues/5331).
     """
 
     def __init__(self, loader: "Any", fullname: str) -> None:
@@ -86,7 +86,7 @@ class PatchingOldLoader:
         return module
 
     def finish(self, module: "ModuleType", before: "list[str]") -> None:
-        """Patch the module. It may have replaced itself in `sys.modules`, or have changed `sys.path`."""
+        """Restore the roots that the module's code removed, then patch the module that `sys.modules` has now."""
         shim.run_guarded(restore_roots, before)
         patch(self.fullname, sys.modules.get(self.fullname, module))
 
@@ -98,13 +98,13 @@ class PatchingLoader(PatchingOldLoader):
         before = list(sys.path)
         try:
             module.__spec__.loader = module.__loader__ = self.loader  # type: ignore[union-attr]
-        except (AttributeError, TypeError):  # a spec or module of the loader's own type, which takes no attributes
+        except (AttributeError, TypeError):  # the loader's own type of spec or module has no such attribute
             pass
         self.loader.exec_module(module)
         self.finish(module, before)
 
 
-# Patches: one function for each kind of hook, which is given the function to patch
+# Patches: one function for each kind of hook. Its argument is the function to patch
 
 
 def patch(fullname: str, module: "ModuleType") -> None:
@@ -137,11 +137,11 @@ def find_function(module: "ModuleType", name: str) -> "Any":
 
 
 def answer_editables(function: "Any") -> None:
-    """Patch the `find_spec` of a path entry finder that refuses library code, which Databricks does to spare the mount.
+    """Patch the `find_spec` of a path entry finder that refuses library code to spare the mount.
 
-    The hook's own file finder answers names of editable installs, for every importer, without a walk up the stack.
-    The file finder is the one attribute of the hook that we need. Both shapes of `WsfsImportHook` that were published
-    since 12.2 (in databricks-connect) have it, under a mangled name.
+    For the names of editable installs, the hook's own file finder answers every caller, without a walk of the stack.
+    That file finder is the only attribute of the hook that we need. Both published shapes of `WsfsImportHook` (in
+    databricks-connect since 12.2) have it, under a mangled name.
     """
 
     def find_spec(original: "Any", self: object, name: str, *rest: object, **named: object) -> "ModuleSpec | None":
@@ -157,7 +157,7 @@ def answer_editables(function: "Any") -> None:
                     packages[id(self), package] = finder, self
             if finder is not None:
                 spec = finder.find_spec(name)
-        except OSError as error:  # the mount's
+        except OSError as error:  # from the mount
             shim.log("root unavailable", finder.path if finder else name, repr(error))
         except Exception as error:
             shim.set_hook_state(function.__module__, "hook incompatible", explain(error))
@@ -202,7 +202,7 @@ def keep_roots(function: "Any") -> None:
 
 
 def restore_roots(before: "list[Any]") -> None:
-    """Restore each root that was on `sys.path` after the entry that preceded it. A root that is higher now stays."""
+    """Restore each root that was on `sys.path`, after the entry that preceded it. Leave it if it is earlier now."""
     for at, root in enumerate(before):
         if not isinstance(root, str) or editables.normalize(root) not in editables.served:
             continue
@@ -226,14 +226,14 @@ def allow_roots(register: "Any") -> None:
     deregister = register.__globals__.get(name)
     if not callable(deregister):
         raise UnknownShapeError("no %s" % name)
-    # A reload of the module may have kept the list.
+    # After a reload of the module, its list can still have the check.
     if is_editable_file not in register.__globals__.get("_AUTORELOAD_ALLOWLIST_CHECKS", ()):
         register(is_editable_file)
     registered[:] = [deregister]
 
 
 def is_editable_file(file: object, *_more: object) -> bool:
-    """Return whether a file is in a root, or in what a finder has mapped, by path components. Raises nothing."""
+    """Return whether a file is in a root or in a path that a finder maps, by whole path components. Raises nothing."""
     folder = editables.normalize(file) if isinstance(file, str) else ""
     mapped = shim.loaded["finders"].mapped.values() if "finders" in shim.loaded else ()
     while folder:
@@ -269,9 +269,9 @@ def is_package(folder: str, name: str) -> bool:
 
 
 def lists(root: str, name: str) -> bool:
-    """Return whether a root has a top-level name, from a listing that is seldom renewed.
+    """Return whether a root has a top-level name, from a listing that is at most some seconds old.
 
-    Most names that are looked for are in no root, and the hook exists to spare the mount those questions.
+    Most names that are imported are in no root, and the hook exists to spare the mount a question for each of them.
     """
     import os
     from time import monotonic
@@ -287,7 +287,7 @@ def lists(root: str, name: str) -> bool:
 
 
 def locate(name: str) -> str:
-    """Return where the finders of editable installs have a module or package; empty if none has it."""
+    """Return the path to which the finders of editable installs map a module or package; empty if none does."""
     finders = shim.loaded.get("finders")
     return finders.locate(name) if finders else ""
 
@@ -296,11 +296,11 @@ def locate(name: str) -> str:
 
 
 def divert(function: "Any", around: "Callable[..., object]") -> None:
-    """Make a function call `around` with the original as its first argument; once.
+    """Make a function call `around`, with the original as the first argument. Do nothing if it is patched already.
 
-    The function's code object is exchanged, not the attribute that holds the function. So the patch also reaches code
-    that has the function already, through `from x import y` or as a callback, and another package's wrapper gets the
-    original when the patch is removed.
+    The function's code object is replaced, not the attribute that holds the function. So the patch also reaches code
+    that already has the function, through `from x import y` or as a callback, and when the patch is removed, another
+    package's wrapper calls the original code again.
     """
     if function in diverted:
         return
@@ -319,14 +319,14 @@ def divert(function: "Any", around: "Callable[..., object]") -> None:
 
 
 def call_around(*args: object, **named: object) -> object:
-    """Be the code of a patched function, with the two constants filled in."""
+    """Provide the code of a patched function. `divert` fills in the two constants."""
     around: Any = "dbx_patch_around"
     original: Any = "dbx_patch_original"
     return around(original, *args, **named)
 
 
 def stop() -> None:
-    """Remove every patch, in whatever order other code has wrapped the same functions."""
+    """Remove every patch. Functions that other code has wrapped are restored too, inside the wrapper."""
     for function, (ours, code) in diverted.items():
         if function.__code__ is ours:
             function.__code__ = code
@@ -338,6 +338,6 @@ def stop() -> None:
 
 
 def forget_answers() -> None:
-    """Drop what roots were seen to offer."""
+    """Drop the listings of roots, and the file finders for packages."""
     listings.clear()
     packages.clear()

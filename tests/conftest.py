@@ -60,14 +60,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test on one Python and one kind of node, or with `--matrix` on every one that it is for."""
     matrix = metafunc.config.option.matrix is not None
+    only_matrix = matrix and metafunc.definition.get_closest_marker("matrix") is not None
     if "release" in metafunc.fixturenames:
-        pairs = list_plain_pairs(metafunc.definition)
+        pairs = [] if only_matrix else list_plain_pairs(metafunc.definition)
         pairs += [pair for pair in list_matrix_pairs(metafunc.definition) if pair not in pairs] if matrix else []
         pairs.sort(key=lambda pair: pair[0].sort_key)
         ids = [f"{interpreter.name}-{release}" for interpreter, release in pairs]
         metafunc.parametrize(("interpreter", "release"), pairs, ids=ids, scope="session")
     elif "interpreter" in metafunc.fixturenames:
-        interpreters = {find_running_interpreter(), *(list_matrix_interpreters(metafunc.definition) if matrix else ())}
+        interpreters = {*(list_matrix_interpreters(metafunc.definition) if matrix else ())}
+        interpreters |= set() if only_matrix else {find_running_interpreter()}
         ordered = sorted(interpreters, key=lambda found: found.sort_key)
         metafunc.parametrize("interpreter", ordered, ids=[found.name for found in ordered], scope="session")
     if "sitecustomize" in metafunc.fixturenames and not chooses_sitecustomize(metafunc.definition):

@@ -1,14 +1,14 @@
-"""Every hook that Databricks is known to have: patched where it blocks, and let alone where it is unknown.
+"""Tests what the shim does to each import hook that Databricks is known to have.
 
-What is published nowhere, is a stand-in here (`tests/lab/dbruntime`); `test_real_hook.py` and `test_real_worker.py` run
-what is published.
+Hooks that are not published are stand-ins here (`tests/lab/dbruntime`). `test_real_hook.py` and `test_real_worker.py`
+run the published ones.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,23 +21,57 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node, Notebook
 
-pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+pytestmark = pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
 
 LIBRARY = "import importlib\n\ndef load(name):\n    return importlib.import_module(name)\n"
-ENTRY_FINDERS = {
-    "dbruntime.wsfs_import_hook": (
-        "from dbruntime.wsfs_import_hook import WsfsImportHook as Hook\n"
-        "make = lambda path: Hook(path, test_prefix=PREFIX)"
-    ),
-    "dbruntime.workspace_import_machinery": (
-        "from dbruntime.workspace_import_machinery import _WorkspacePathEntryFinder as Hook\nmake = Hook"
-    ),
+START = """
+import json, sys
+ROOT, PREFIX, LAYER = {root!r}, {prefix!r}, {layer!r}
+def answer(**values):
+    print(json.dumps(values))
+"""
+"""The start of all code that the tests run in a notebook: the root of `testx`, the folder that contains `/Workspace`,
+the layer that `testx` is installed in, and how the code answers."""
+FINDERS = """
+from dbruntime.workspace_import_machinery import _WorkspacePathEntryFinder
+from dbruntime.wsfs_import_hook import WsfsImportHook
+FINDERS = {
+    "before DBR 18": (WsfsImportHook, lambda path: WsfsImportHook(path, test_prefix=PREFIX)),
+    "since DBR 18": (_WorkspacePathEntryFinder, _WorkspacePathEntryFinder),
 }
-"""Each hook that serves the folders below `/Workspace`, and how a finder is made."""
+def find_file(name, load=__import__):
+    sys.modules.pop(name, None)
+    try:
+        load(name)
+    except ModuleNotFoundError:
+        return None
+    return sys.modules[name].__file__
+"""
+"""The hooks for folders below `/Workspace`: the class of each, and what makes its finder for a folder."""
+OVERLAY = """
+import importlib.util
+class Overlay:
+    module = file = loader = None
+    def find_spec(self, name, path=None, target=None):
+        if name == self.module:
+            return importlib.util.spec_from_file_location(name, self.file, loader=self.loader)
+overlay = Overlay()
+sys.meta_path.insert(1, overlay)  # after the shim's finder
+def import_from(module, file, loader=None):
+    overlay.module, overlay.file, overlay.loader = module, file, loader
+    sys.modules.pop(module, None)
+    return importlib.import_module(module)
+"""
+"""Imports a module from another file, or with another loader."""
+STATES = """
+from dbx_patch import check_patch_status
+def states():
+    return {hook.hook: [hook.state, hook.reason] for hook in check_patch_status().hooks}
+"""
 
 
 class Lab:
-    """A notebook on a node that has the stand-ins, with what its tests talk about."""
+    """A notebook on a node that has the stand-ins."""
 
     def __init__(self, notebook: Notebook) -> None:
         self.notebook = notebook
@@ -46,12 +80,16 @@ class Lab:
         self.folder = provide_stand_ins(self.node)
 
     def run(self, code: str, environ: Mapping[str, str] | None = None, *before: Path) -> str:
-        """Run code in the notebook; return what it printed. It must succeed, and write nothing to stderr."""
+        """Run code in the notebook and return what it printed. It must succeed, and write nothing to stderr."""
         path = {"PYTHONPATH": before_path(self.notebook, *before, self.folder), "WSFS_TEST_DIR": str(self.node.root)}
-        names = f"ROOT, PREFIX, LAYER = {self.root!r}, {str(self.node.root)!r}, {self.notebook.layers[2]!r}\n"
-        done = self.notebook.run("import sys\n" + names + code, path | dict(environ or {}), check=True)
+        start = START.format(root=self.root, prefix=str(self.node.root), layer=self.notebook.layers[2])
+        done = self.notebook.run(start + code, path | dict(environ or {}), check=True)
         assert done.stderr == ""
         return done.stdout.strip()
+
+    def ask(self, code: str, environ: Mapping[str, str] | None = None, *before: Path) -> Any:
+        """Run code in the notebook and return its answer."""
+        return json.loads(self.run(code, environ, *before))
 
 
 @pytest.fixture
@@ -74,108 +112,121 @@ def flat(installed: Node) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-STATES = """
-import json
-from dbx_patch import check_patch_status
-print(json.dumps({hook.hook: [hook.state, hook.reason] for hook in check_patch_status().hooks}))
-"""
+def write_extending_package(folder: Path) -> None:
+    """Make a folder a package that also finds the modules of packages of its name in later entries of `sys.path`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "__init__.py").write_text("__path__ = __import__('pkgutil').extend_path(__path__, __name__)")
 
 
 # sys_path_init
 
 
-@pytest.mark.parametrize("wishes", ["", "rebind", "import", "rebind,import"])
-def test_roots_are_on_the_path_that_sys_path_init_has_made(lab: Lab, wishes: str) -> None:
-    code = """
-import sys_path_init
-from sys_path_init import patch_sys_path_with_developer_paths as handed_out
-print(sys.path[sys.path.index(LAYER) + 1] == ROOT)
-handed_out()
-sys_path_init.patch_sys_path_with_developer_paths()
-print(sys.path[sys.path.index(LAYER) + 1] == ROOT, sys.path.count(ROOT))
+def test_roots_follow_their_layer_however_sys_path_init_makes_the_path(lab: Lab) -> None:
+    """It can make a new list, and be called while its module is imported."""
+    cases = ["", "rebind", "import", "rebind,import"]
+    code = f"""
+import os
+def root_follows_its_layer():
+    return sys.path[sys.path.index(LAYER) + 1] == ROOT and sys.path.count(ROOT) == 1
+outcomes = {{}}
+for case in {cases!r}:
+    os.environ["LAB_SYS_PATH_INIT"] = case
+    sys.modules.pop("sys_path_init", None)
+    import sys_path_init
+    from sys_path_init import patch_sys_path_with_developer_paths as handed_out
+    outcomes[case] = dict(after_import=root_follows_its_layer())
+    handed_out()
+    outcomes[case].update(after_call_of_a_reference=root_follows_its_layer())
+    sys_path_init.patch_sys_path_with_developer_paths()
+    outcomes[case].update(after_call=root_follows_its_layer())
+answer(**outcomes)
 """
-    assert lab.run(code, {"LAB_SYS_PATH_INIT": wishes}) == "True\nTrue 1"
+    always = {"after_import": True, "after_call_of_a_reference": True, "after_call": True}
+
+    assert lab.ask(code) == dict.fromkeys(cases, always)
 
 
 # The finders of workspace folders
 
 
-@pytest.mark.parametrize("hook", ENTRY_FINDERS)
 @pytest.mark.parametrize("interpreter_of", ["notebook", "runtime"])
-def test_workspace_finder_answers_editables_to_libraries_and_everything_to_users(
-    lab: Lab, hook: str, interpreter_of: str
-) -> None:
-    """The runtime's interpreter has the shim in a folder of its own path, where the hooks look for libraries."""
+def test_workspace_finders_give_editables_to_libraries_and_all_modules_to_users(lab: Lab, interpreter_of: str) -> None:
+    """The runtime's interpreter has the shim in a layer on its own path, and there the hooks look for libraries.
+
+    A user's module with the name of a hook's passes through the shim's finder, whose frames must not look like a
+    library's.
+    """
+    helpers, namesake = lab.node.project("notebooks"), lab.node.project("namesake")
+    namesake.mkdir(exist_ok=True)
+    namesake.joinpath("sys_path_init.py").write_text("")
     code = f"""
-{ENTRY_FINDERS[hook]}
-helpers = {str(lab.node.project("notebooks"))!r}
-for folder in [helpers, ROOT]:
-    if folder not in sys.path:
-        sys.path.append(folder)
-    sys.path_importer_cache[folder] = make(folder)
+{FINDERS}
 import a_library
-def ask(name):
-    try:
-        return a_library.load(name).__file__
-    except ModuleNotFoundError:
-        return None
-print(ask("testx"), Hook.walks > 0)
-print(ask("helper"), Hook.walks > 0)
-import helper
-print(helper.__file__)
+folders = [{str(namesake)!r}, {str(helpers)!r}, ROOT]
+sys.path[:] = folders[:2] + [entry for entry in sys.path if entry != ROOT] + [ROOT]
+outcomes = {{}}
+for kind, (hook, make) in FINDERS.items():
+    sys.path_importer_cache.update({{folder: make(folder) for folder in folders}})
+    hook.walks = 0
+    outcomes[kind] = dict(
+        editable_for_a_library=find_file("testx", a_library.load),
+        walked_for_it=hook.walks > 2,  # the finders of two other folders are asked first
+        other_for_a_library=find_file("helper", a_library.load),
+        other_for_the_user=find_file("helper"),
+        named_as_a_hook_for_the_user=find_file("sys_path_init"),
+    )
+answer(**outcomes)
 """
     if interpreter_of == "runtime":
         lab.notebook = type(lab.notebook)(lab.node, lab.node.root / "databricks/python3")
-    editable, helper = f"{lab.root}/testx/__init__.py", f"{lab.node.project('notebooks')}/helper.py"
+    without = {
+        "editable_for_a_library": None,
+        "walked_for_it": True,
+        "other_for_a_library": None,
+        "other_for_the_user": f"{helpers}/helper.py",
+        "named_as_a_hook_for_the_user": f"{namesake}/sys_path_init.py",
+    }
+    live = without | {"editable_for_a_library": f"{lab.root}/testx/__init__.py", "walked_for_it": False}
 
-    assert lab.run(code).splitlines() == [f"{editable} False", "None True", helper]
-    assert lab.run(code, OFF).splitlines() == ["None True", "None True", helper]
-
-
-@pytest.mark.parametrize("environ", [{}, OFF], ids=["live", "off"])
-def test_user_s_module_that_has_the_name_of_a_hook_s_is_found_as_without_us(lab: Lab, environ: dict[str, str]) -> None:
-    """The watcher's own frames must not make it a library's import either."""
-    folder = lab.node.project("namesake")
-    folder.mkdir(exist_ok=True)
-    folder.joinpath("sys_path_init.py").write_text("")
-    code = f"""
-{ENTRY_FINDERS["dbruntime.wsfs_import_hook"]}
-sys.path.insert(0, {str(folder)!r})
-sys.path_importer_cache[{str(folder)!r}] = make({str(folder)!r})
-import sys_path_init
-print(sys_path_init.__file__)
-"""
-    lab.notebook = type(lab.notebook)(lab.node, lab.node.root / "databricks/python3")
-
-    assert lab.run(code, environ) == f"{folder}/sys_path_init.py"
+    assert lab.ask(code, OFF) == {"before DBR 18": without, "since DBR 18": without}
+    assert lab.ask(code) == {"before DBR 18": live, "since DBR 18": live}
 
 
-@pytest.mark.parametrize("hook", ENTRY_FINDERS)
-def test_library_imports_submodules_of_a_finder_style_install(lab: Lab, flat: Path, hook: str) -> None:
-    """Such a package is found without the hook, and its modules through it."""
+def test_library_imports_the_modules_of_a_finder_style_install_and_autoreload_tracks_them(lab: Lab, flat: Path) -> None:
+    """The finder finds the package, and the hook finds the package's modules."""
     (flat / "flaty/sub").mkdir()
     (flat / "flaty/sub/deep.py").write_text("")
     (flat / "notebook_only").mkdir()
     (flat / "notebook_only/helper.py").write_text("")
     code = f"""
-{ENTRY_FINDERS[hook]}
-sys.path_hooks.insert(0, make)
-sys.path.append({str(flat)!r})  # as a notebook in that folder would have it
-import a_library, notebook_only
-print(a_library.load("flaty.functions").__file__)
-print(a_library.load("flaty.sub.deep").__file__)
-try:
-    a_library.load("notebook_only.helper")
-except ModuleNotFoundError as error:
-    print(error.name)
+{FINDERS}
+import a_library
+from dbruntime.autoreload.file_module_utils import is_file_in_allowlist
+sys.path.append({str(flat)!r})  # as in a notebook in that folder
+outcomes = {{}}
+for kind, (_, make) in FINDERS.items():
+    sys.path_hooks.insert(0, make)
+    sys.path_importer_cache.clear()
+    import notebook_only
+    outcomes[kind] = dict(
+        module=find_file("flaty.functions", a_library.load),
+        module_of_a_subpackage=find_file("flaty.sub.deep", a_library.load),
+        module_of_another_package=find_file("notebook_only.helper", a_library.load),
+    )
+    sys.path_hooks.remove(make)
+answer(**outcomes, tracked=is_file_in_allowlist({str(flat / "flaty/functions.py")!r}))
 """
-    expected = [f"{flat}/flaty/functions.py", f"{flat}/flaty/sub/deep.py", "notebook_only.helper"]
-    assert lab.run(code).splitlines() == expected
+    found = {
+        "module": f"{flat}/flaty/functions.py",
+        "module_of_a_subpackage": f"{flat}/flaty/sub/deep.py",
+        "module_of_another_package": None,
+    }
+
+    assert lab.ask(code) == {"before DBR 18": found, "since DBR 18": found, "tracked": True}
 
 
-@pytest.mark.parametrize("hook", ENTRY_FINDERS)
 @pytest.mark.parametrize("spelled", ["/Workspace", "/.fuse-mounts/wsfs"])
-def test_both_spellings_of_the_workspace_count(lab: Lab, hook: str, spelled: str) -> None:
+def test_both_spellings_of_the_workspace_name_the_same_root(lab: Lab, spelled: str) -> None:
     """On some clouds `/Workspace` is a link to `/.fuse-mounts/wsfs`, and one process has paths of both kinds."""
     mount = lab.node.root / ".fuse-mounts"
     mount.mkdir(exist_ok=True)
@@ -187,178 +238,234 @@ def test_both_spellings_of_the_workspace_count(lab: Lab, hook: str, spelled: str
     pth = lab.node.layer(lab.node.runtime) / "spelt.pth"
     pth.write_text(root.replace("/Workspace", spelled) + "\n")
     code = f"""
-{ENTRY_FINDERS[hook]}
-root, other = {root.replace("/Workspace", spelled)!r}, {root.replace("/Workspace", other)!r}
-print(sys.path[sys.path.index(LAYER) + 2] == root, other in sys.path)
-finder = make(other)
-sys.path[sys.path.index(root)] = other
-sys.path_importer_cache[other] = finder
-import a_library
-print(a_library.load("spelt").__file__ == other + "/spelt/__init__.py", Hook.walks)
-import sys_path_init
-sys_path_init.patch_sys_path_with_developer_paths()
-print(len([entry for entry in sys.path if entry in (root, other)]))
+{FINDERS}
+import a_library, sys_path_init
 from dbruntime.autoreload.file_module_utils import is_file_in_allowlist
-print(is_file_in_allowlist(root + "/spelt/x.py"), is_file_in_allowlist(other + "/spelt/x.py"))
+root, other = {root.replace("/Workspace", spelled)!r}, {root.replace("/Workspace", other)!r}
+outcomes = dict(honored=sys.path[sys.path.index(LAYER) + 2] == root, honored_twice=other in sys.path)
+sys.path[sys.path.index(root)] = other
+for kind, (hook, make) in FINDERS.items():
+    sys.path_importer_cache[other] = make(other)
+    hook.walks = 0
+    outcomes[kind] = dict(file=find_file("spelt", a_library.load), walks=hook.walks)
+sys_path_init.patch_sys_path_with_developer_paths()
+answer(
+    **outcomes,
+    entries_on_a_new_path=len([entry for entry in sys.path if entry in (root, other)]),
+    tracked=[is_file_in_allowlist(folder + "/spelt/x.py") for folder in (root, other)],
+)
 """
+    found = {"file": f"{root.replace('/Workspace', other)}/spelt/__init__.py", "walks": 0}
     try:
-        assert lab.run(code).splitlines() == ["True False", "True 0", "1", "True True"]
+        outcome = lab.ask(code)
     finally:
         pth.unlink()
         shutil.rmtree(project)
+
+    assert outcome == {
+        "honored": True,
+        "honored_twice": False,
+        "before DBR 18": found,
+        "since DBR 18": found,
+        "entries_on_a_new_path": 1,
+        "tracked": [True, True],
+    }
+
+
+def test_workspace_finder_at_the_address_of_an_old_one_searches_its_own_folder(lab: Lab) -> None:
+    """The shim remembers finders by their `id`, which Python uses again for a new object."""
+    package = lab.node.project("notebooks") / "testx"
+    package.mkdir(exist_ok=True)
+    package.joinpath("functions.py").write_text("")
+    code = f"""
+{FINDERS}
+outcomes = {{}}
+for kind, (hook, make) in FINDERS.items():
+    files = set()
+    for _ in range(100):
+        old = make(ROOT + "/testx").find_spec("testx.functions").origin
+        files.add((old, make({str(package)!r}).find_spec("testx.functions").origin))
+    outcomes[kind] = list(files)
+answer(**outcomes)
+"""
+    files = [[f"{lab.root}/testx/functions.py", f"{package}/functions.py"]]
+
+    assert lab.ask(code) == {"before DBR 18": files, "since DBR 18": files}
 
 
 # PythonPathHook
 
 
-def test_python_path_hook_keeps_the_roots_where_they_stood(lab: Lab) -> None:
+def test_python_path_hook_keeps_the_roots_that_are_on_the_path_at_their_places(lab: Lab) -> None:
     code = """
 from dbruntime.pythonPathHook import PythonPathHook
 hook = PythonPathHook()
-def neighbours():
+def change_folder(name):
+    hook.change_folder(f"{PREFIX}/Workspace/Users/someone/{name}")
+def neighbors():
     at = sys.path.index(ROOT)
     return sys.path[at - 1], sys.path[at + 1]
-before = neighbours()
-hook.change_folder(PREFIX + "/Workspace/Users/someone/a")
-hook.change_folder(PREFIX + "/Workspace/Users/someone/b")
-print(neighbours() == before, sys.path.count(ROOT), [e[-4:] for e in sys.path if "someone/" in e])
+before = neighbors()
+change_folder("a")
+change_folder("b")
+outcomes = dict(
+    at_the_same_place=neighbors() == before,
+    times_on_the_path=sys.path.count(ROOT),
+    folders_of_the_notebook=[entry.rpartition("/")[2] for entry in sys.path if "/someone/" in entry],
+)
 sys.path.remove(ROOT)
-hook.change_folder(PREFIX + "/Workspace/Users/someone/c")
-print(ROOT in sys.path)
+change_folder("c")
+outcomes.update(removed_by_the_user=ROOT not in sys.path)
 sys.path.insert(0, ROOT)
-hook.change_folder(PREFIX + "/Workspace/Users/someone/d")
-print(sys.path.index(ROOT), sys.path.count(ROOT))
+change_folder("d")
+answer(**outcomes, moved_up_by_the_user=sys.path.index(ROOT) == 0 and sys.path.count(ROOT) == 1)
 """
-    assert lab.run(code).splitlines() == ["True 1 ['ne/b']", "False", "0 1"]
+    assert lab.ask(code) == {
+        "at_the_same_place": True,
+        "times_on_the_path": 1,
+        "folders_of_the_notebook": ["b"],
+        "removed_by_the_user": True,
+        "moved_up_by_the_user": True,
+    }
 
 
 # Autoreload
 
 
-def test_autoreload_allows_every_root_by_path_components_once(lab: Lab, flat: Path) -> None:
+def test_autoreload_tracks_the_files_in_every_root(lab: Lab) -> None:
     elsewhere = lab.node.root / "elsewhere/foo"
     pth = lab.node.layer(lab.node.runtime) / "elsewhere.pth"
     code = f"""
 from dbruntime.autoreload import file_module_utils as allowed
 import dbx_patch, importlib
-def ask(*files):
-    print(*[allowed.is_file_in_allowlist(file) for file in files])
-ask(ROOT + "/testx/functions.py", ROOT + "bar/testx.py", ROOT[:-1], "/x", {str(flat)!r} + "/flaty/functions.py")
-ask({str(elsewhere)!r} + "/module.py")
+elsewhere = {str(elsewhere)!r}
+outcomes = dict(
+    in_a_root=allowed.is_file_in_allowlist(ROOT + "/testx/functions.py"),
+    in_a_folder_that_starts_like_a_root=allowed.is_file_in_allowlist(ROOT + "bar/testx.py"),
+    above_a_root=allowed.is_file_in_allowlist(ROOT[:-1]),
+    elsewhere_before_its_install=allowed.is_file_in_allowlist(elsewhere + "/module.py"),
+)
 with open({str(pth)!r}, "w") as file:
-    print({str(elsewhere)!r}, file=file)
+    print(elsewhere, file=file)
 dbx_patch.patch_dbx()
-ask({str(elsewhere)!r} + "/module.py", {str(elsewhere)!r} + "bar/module.py")
+outcomes.update(elsewhere_after_its_install=allowed.is_file_in_allowlist(elsewhere + "/module.py"))
 importlib.reload(allowed)
-print(len(allowed._AUTORELOAD_ALLOWLIST_CHECKS))
+outcomes.update(checks_after_a_reload=len(allowed._AUTORELOAD_ALLOWLIST_CHECKS))
 dbx_patch.remove_all_patches()
-print(len(allowed._AUTORELOAD_ALLOWLIST_CHECKS))
+outcomes.update(checks_after_the_removal=len(allowed._AUTORELOAD_ALLOWLIST_CHECKS))
 dbx_patch.patch_dbx()
-print(len(allowed._AUTORELOAD_ALLOWLIST_CHECKS))
+answer(**outcomes, checks_when_patched_again=len(allowed._AUTORELOAD_ALLOWLIST_CHECKS))
 """
     try:
-        assert lab.run(code).splitlines() == ["True False False False True", "False", "True False", "2", "1", "2"]
+        outcome = lab.ask(code)
     finally:
         pth.unlink(missing_ok=True)
 
+    assert outcome == {
+        "in_a_root": True,
+        "in_a_folder_that_starts_like_a_root": False,
+        "above_a_root": False,
+        "elsewhere_before_its_install": False,
+        "elsewhere_after_its_install": True,
+        "checks_after_a_reload": 2,  # its own, and ours
+        "checks_after_the_removal": 1,
+        "checks_when_patched_again": 2,
+    }
 
-# Hooks that should do no harm
 
-IN_PLACE = """
-import builtins, sys
-from dbruntime.WsfsPathFinder import WsfsPathFinder
-from dbruntime.workspace_import_machinery import _WorkspacePathFinder
-from dbruntime.autoreload.discoverability.hook import AutoreloadDiscoverabilityHook
-from builtins_import_patcher import BuiltinsImportPatcher
-sys.meta_path[0:0] = [WsfsPathFinder(), _WorkspacePathFinder()]
-AutoreloadDiscoverabilityHook().install()
-BuiltinsImportPatcher().ensure()
+def test_allow_list_that_survives_a_reload_has_the_check_once(lab: Lab, tmp_path: Path) -> None:
+    module, checks = "dbruntime.autoreload.file_module_utils", "_AUTORELOAD_ALLOWLIST_CHECKS"
+    original = (lab.folder / module.replace(".", "/")).with_suffix(".py").read_text()
+    file = tmp_path / "file_module_utils.py"
+    file.write_text(original.replace(f"{checks} = [", f"{checks} = globals().get({checks!r}) or ["))
+    code = f"""
+{OVERLAY}
+module = import_from({module!r}, {str(file)!r})
+answer(checks=len(module.{checks}), after_a_reload=len(importlib.reload(module).{checks}))
 """
+    assert lab.ask(code) == {"checks": 2, "after_a_reload": 2}
+
+
+# States
+
 HARMLESS = (
     "dbruntime.autoreload.discoverability.hook.AutoreloadDiscoverabilityHook._patched_import",
     "builtins_import_patcher.BuiltinsImportPatcher",
     "dbruntime.WsfsPathFinder.WsfsPathFinder.find_spec",
     "dbruntime.workspace_import_machinery._WorkspacePathFinder.find_spec",
 )
+"""The hooks that need no patch, and that the lab has."""
 
 
-def test_harmless_hooks_are_verified_by_an_import_through_them(lab: Lab) -> None:
-    states = json.loads(lab.run(IN_PLACE + STATES))
-
-    assert {hook: states[hook] for hook in HARMLESS} == {hook: ["verified", ""] for hook in HARMLESS}
-
-
-def test_harmless_hook_is_armed_until_imports_come_by_it(lab: Lab) -> None:
-    states = json.loads(lab.run("import dbruntime.WsfsPathFinder" + STATES))
-
-    assert states["dbruntime.WsfsPathFinder.WsfsPathFinder.find_spec"] == [
-        "armed",
-        "imported, but no import comes by it",
-    ]
-    assert states["builtins_import_patcher.BuiltinsImportPatcher"] == ["armed", ""]
-    assert states["dbruntime.PostImportHook.ImportHookFinder.find_spec"] == ["absent", ""]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [
-        pytest.param("raise RuntimeError('never heard of it')", "never heard of it", id="raises"),
-        pytest.param("return find(name, keyword.__file__)", "keyword.py", id="other file"),
-    ],
-)
-def test_harmless_hook_that_does_harm_is_incompatible(lab: Lab, wrong: str, reason: str) -> None:
+def test_states_report_which_hooks_are_patched_and_which_work_without(lab: Lab, tmp_path: Path) -> None:
+    """A harmless hook is verified by an import through it, which leaves nothing behind."""
     code = f"""
-import keyword
-from importlib.util import spec_from_file_location as find
-import dbruntime.WsfsPathFinder as module
+{STATES}
+import sys_path_init, dbruntime.pythonPathHook, dbruntime.WsfsPathFinder as module
+imported = states()
+
+import builtins, keyword, os, tempfile
+from importlib.util import spec_from_file_location
+from dbruntime.workspace_import_machinery import _WorkspacePathFinder
+from dbruntime.autoreload.discoverability.hook import AutoreloadDiscoverabilityHook
+from builtins_import_patcher import BuiltinsImportPatcher
+sys.meta_path[0:0] = [module.WsfsPathFinder(), _WorkspacePathFinder()]
+AutoreloadDiscoverabilityHook().install()
+BuiltinsImportPatcher().ensure()
+installed = states()
+
+def take_snapshot():
+    files = os.listdir(tempfile.gettempdir())
+    return list(sys.path), set(sys.modules), set(sys.path_importer_cache), sys.getprofile(), files
+before = take_snapshot()
+states()
+left_nothing_behind = take_snapshot() == before
+
 class WsfsPathFinder:
     def find_spec(self, name, path=None, target=None):
         if "probe" in name:
-            {wrong}
+            raise RuntimeError("this hook raises")
 module.WsfsPathFinder = WsfsPathFinder
 sys.meta_path.insert(0, WsfsPathFinder())
+raising = states()
+
+class WsfsPathFinder:
+    def find_spec(self, name, path=None, target=None):
+        if "probe" in name:
+            return spec_from_file_location(name, keyword.__file__)
+module.WsfsPathFinder = WsfsPathFinder
+sys.meta_path[0] = WsfsPathFinder()
+answer(
+    imported=imported,
+    installed=installed,
+    left_nothing_behind=left_nothing_behind,
+    raising=raising,
+    wrong=states(),
+)
 """
-    state, said = json.loads(lab.run(code + STATES))["dbruntime.WsfsPathFinder.WsfsPathFinder.find_spec"]
+    outcome = lab.ask(code, {"TMPDIR": str(tmp_path)})
 
-    assert state == "incompatible"
-    assert reason in said
-
-
-def test_probe_leaves_nothing_behind(lab: Lab) -> None:
-    code = """
-import dbx_patch._process, tempfile, os
-def now():
-    files = os.listdir(tempfile.gettempdir())
-    return list(sys.path), set(sys.modules), set(sys.path_importer_cache), sys.getprofile(), files
-dbx_patch.check_patch_status()
-before = now()
-dbx_patch.check_patch_status()
-print(before == now())
-"""
-    assert lab.run(IN_PLACE + code, {"TMPDIR": str(lab.node.root / "etc/..")}) == "True"
-
-
-# States
+    imported, installed = outcome["imported"], outcome["installed"]
+    assert imported["sys_path_init.patch_sys_path_with_developer_paths"] == ["patched", ""]
+    assert imported["dbruntime.pythonPathHook.PythonPathHook._handle_sys_path_maybe_updated"] == ["patched", ""]
+    assert imported["dbruntime.wsfs_import_hook.WsfsImportHook.find_spec"] == ["armed", ""]
+    assert imported["_engine_pyspark.worker_util.setup_spark_files"] == ["absent", ""]
+    assert imported["builtins_import_patcher.BuiltinsImportPatcher"] == ["armed", ""]
+    assert imported["dbruntime.PostImportHook.ImportHookFinder.find_spec"] == ["absent", ""]
+    state, reason = imported["dbruntime.WsfsPathFinder.WsfsPathFinder.find_spec"]
+    assert state == "armed"
+    assert "no import" in reason
+    assert {hook: installed[hook] for hook in HARMLESS} == {hook: ["verified", ""] for hook in HARMLESS}
+    assert outcome["left_nothing_behind"]
+    for case, culprit in {"raising": "this hook raises", "wrong": "keyword.py"}.items():
+        state, reason = outcome[case]["dbruntime.WsfsPathFinder.WsfsPathFinder.find_spec"]
+        assert state == "incompatible"
+        assert culprit in reason
 
 
-def test_states_tell_what_is_armed_absent_and_patched(lab: Lab) -> None:
-    states = json.loads(lab.run("import sys_path_init, dbruntime.pythonPathHook" + STATES))
+# Unknown shapes
 
-    assert states["sys_path_init.patch_sys_path_with_developer_paths"] == ["patched", ""]
-    assert states["dbruntime.pythonPathHook.PythonPathHook._handle_sys_path_maybe_updated"] == ["patched", ""]
-    assert states["dbruntime.wsfs_import_hook.WsfsImportHook.find_spec"] == ["armed", ""]
-    assert states["_engine_pyspark.worker_util.setup_spark_files"] == ["absent", ""]
-
-
-def test_nothing_is_live_where_nothing_was_started(lab: Lab) -> None:
-    code = "import dbx_patch; print(dbx_patch.check_patch_status())"
-
-    assert lab.run(code, OFF) == "dbx-patch is not live"
-
-
-# Shapes that are not known
-
-MODULES = {
+ATTRIBUTES = {
     "sys_path_init": ["patch_sys_path_with_developer_paths"],
     "dbruntime.wsfs_import_hook": ["WsfsImportHook", "WsfsImportHook.find_spec"],
     "dbruntime.workspace_import_machinery": ["_WorkspacePathEntryFinder", "_WorkspacePathEntryFinder.find_spec"],
@@ -368,256 +475,311 @@ MODULES = {
         "deregister_autoreload_allowlist_check",
     ],
 }
-SHIFTS = [
-    pytest.param(module, f"{name} = {value}" if value else f"del {name}", id=f"{name}-{value or 'deleted'}")
-    for module, names in MODULES.items()
-    for name in names
-    for value in ("", "None", "'retyped'")
-]
+"""Each hook's module, and the attributes that its patch needs."""
 
 
-@pytest.mark.parametrize(("module", "shift"), SHIFTS)
-def test_what_is_deleted_or_retyped_is_incompatible_and_left_alone(lab: Lab, module: str, shift: str) -> None:
-    """The module is as it would be without us, no import fails, and nothing is printed."""
-    overlay = lab.node.root / "overlay"
-    folder, _, name = module.replace(".", "/").rpartition("/")
-    file = overlay / folder / f"{name}.py"
-    file.parent.mkdir(parents=True)
-    for package in [overlay / folder, *(overlay / folder).parents]:
-        if folder and package.is_relative_to(overlay / folder.partition("/")[0]):
-            (package / "__init__.py").write_text("__path__ = __import__('pkgutil').extend_path(__path__, __name__)")
-    original = (lab.folder / module.replace(".", "/")).with_suffix(".py").read_text()
-    file.write_text(f"{original}\n{shift}\nkept = dict(globals())\n")
+def test_hook_that_lacks_what_its_patch_needs_is_incompatible_and_left_as_it_is(lab: Lab, tmp_path: Path) -> None:
+    """The module is as it would be without the shim, no import fails, and nothing is printed."""
+    cases: dict[str, tuple[str, str]] = {}
+    for module, names in ATTRIBUTES.items():
+        original = (lab.folder / module.replace(".", "/")).with_suffix(".py").read_text()
+        for name in names:
+            for change in (f"del {name}", f"{name} = None", f"{name} = 'another type'"):
+                file = tmp_path / f"case_{len(cases)}.py"
+                file.write_text(f"{original}\n{change}\nkept = dict(globals())\n")
+                cases[change] = module, str(file)
     code = f"""
-import {module} as module, testx
-print({{name: value for name, value in vars(module).items() if name != "kept"}} == module.kept)
-print(sys.modules["dbx_patch_sitecustomize"].hook_states[{module!r}].partition(":")[0])
-print([type(f).__name__ for f in sys.modules["dbx_patch_sitecustomize"].load("hooks").diverted])
+{OVERLAY}
+shim = sys.modules["dbx_patch_sitecustomize"]
+outcomes = {{}}
+for change, (module, file) in {cases!r}.items():
+    imported = import_from(module, file)
+    attributes = {{name: value for name, value in vars(imported).items() if name != "kept"}}
+    outcomes[change] = dict(
+        state=shim.hook_states[module].partition(":")[0],
+        left_as_it_is=attributes == imported.kept,
+        patched_functions=len(shim.load("hooks").diverted),
+        file_of_testx=importlib.reload(importlib.import_module("testx")).__file__,
+    )
+answer(**outcomes)
 """
-    try:
-        assert lab.run(code, None, overlay).splitlines() == ["True", "incompatible", "[]"]
-    finally:
-        shutil.rmtree(overlay)
+    left_alone = {
+        "state": "incompatible",
+        "left_as_it_is": True,
+        "patched_functions": 0,
+        "file_of_testx": f"{lab.root}/testx/__init__.py",
+    }
+
+    assert lab.ask(code) == dict.fromkeys(cases, left_alone)
 
 
-@pytest.mark.parametrize("hook", ENTRY_FINDERS)
-@pytest.mark.parametrize("shift", ["delattr(finder, name)", "setattr(finder, name, None)", "file_finder.path = None"])
-def test_workspace_finder_without_its_file_finder_does_what_it_would(lab: Lab, hook: str, shift: str) -> None:
+def test_workspace_finder_without_its_file_finder_does_what_it_does_without_the_shim(lab: Lab) -> None:
     code = f"""
-{ENTRY_FINDERS[hook]}
-finder = make(ROOT)
-(name, file_finder), = [(n, v) for n, v in vars(finder).items() if type(v).__name__ == "FileFinder"]
-{shift}
-def outcome(find):
+{FINDERS}
+import dbx_patch
+shim = sys.modules["dbx_patch_sitecustomize"]
+def delete(finder, name):
+    delattr(finder, name)
+def replace(finder, name):
+    setattr(finder, name, None)
+def damage(finder, name):
+    getattr(finder, name).path = None
+def outcome_of(find):
     try:
         return repr(find("testx"))
     except Exception as error:
         return repr(error)
-with_us = outcome(finder.find_spec)
-import dbx_patch
-names = ({hook!r} + ".WsfsImportHook.find_spec", {hook!r} + "._WorkspacePathEntryFinder.find_spec")
-state = [hook for hook in dbx_patch.check_patch_status().hooks if hook.hook in names]
-print(*[hook.state for hook in state])
-dbx_patch.remove_all_patches()
-print(with_us == outcome(finder.find_spec))
+outcomes = {{}}
+for kind, (hook, make) in FINDERS.items():
+    for change in (delete, replace, damage):
+        dbx_patch.patch_dbx()
+        finder = make(ROOT)
+        (name,) = [name for name, value in vars(finder).items() if type(value).__name__ == "FileFinder"]
+        change(finder, name)
+        live = outcome_of(finder.find_spec)
+        state = shim.hook_states[hook.__module__].partition(":")[0]
+        dbx_patch.remove_all_patches()
+        same = live == outcome_of(finder.find_spec)
+        outcomes[kind + ", " + change.__name__] = dict(state=state, same_as_without_the_shim=same)
+answer(**outcomes)
 """
-    assert lab.run(code).splitlines()[-2:] == ["incompatible", "True"]
+    outcome = lab.ask(code)
 
-
-# Loaders, modules and threads of every kind
-
-
-@pytest.mark.parametrize(
-    "loader",
-    [
-        pytest.param(
-            "class Loader:\n    def load_module(self, name):\n        return real.load_module(name)", id="old"
-        ),
-        pytest.param(
-            "class Loader:\n    def create_module(self, spec): return None\n"
-            "    def exec_module(self, module): real.exec_module(module)",
-            id="new",
-        ),
-    ],
-)
-def test_foreign_loaders_are_used_as_they_are(lab: Lab, loader: str) -> None:
-    """Some of Databricks' have no `exec_module` (polars #5331)."""
-    code = f"""
-import warnings
-warnings.simplefilter("ignore")  # Python's own, about such a loader
-from importlib.machinery import ModuleSpec, SourceFileLoader
-real = SourceFileLoader("sys_path_init", {str(lab.folder / "sys_path_init.py")!r})
-{loader}
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "sys_path_init":
-            return ModuleSpec(name, Loader())
-sys.meta_path.insert(0, Finder()) if {loader!r}.startswith("x") else sys.meta_path.insert(1, Finder())
-import sys_path_init
-print(type(sys_path_init.__spec__.loader).__name__)
-sys_path_init.patch_sys_path_with_developer_paths()
-print(ROOT in sys.path)
-"""
-    assert lab.run(code).splitlines() == ["Loader" if "exec_module" in loader else "SourceFileLoader", "True"]
-
-
-def test_module_that_puts_another_in_its_place_is_patched_there(lab: Lab) -> None:
-    overlay = lab.node.root / "overlay-replaced"
-    overlay.mkdir()
-    original = (lab.folder / "sys_path_init.py").read_text()
-    (overlay / "sys_path_init.py").write_text(
-        "import sys, types\nother = types.ModuleType(__name__)\n"
-        f"exec({original!r}, vars(other))\nsys.modules[__name__] = other\n"
+    left_alone = {"state": "incompatible", "same_as_without_the_shim": True}
+    assert outcome == dict.fromkeys(
+        [
+            f"{kind}, {change}"
+            for kind in ("before DBR 18", "since DBR 18")
+            for change in ("delete", "replace", "damage")
+        ],
+        left_alone,
     )
-    code = """
-import sys_path_init
-sys_path_init.patch_sys_path_with_developer_paths()
-print(hasattr(sys_path_init, "other"), ROOT in sys.path)
+
+
+# Loaders, modules and threads
+
+
+def test_hook_is_patched_whatever_loads_it_and_whatever_replaces_it(lab: Lab, tmp_path: Path) -> None:
+    """Some of Databricks' loaders have no `exec_module` (https://github.com/pola-rs/polars/issues/5331)."""
+    file = lab.folder / "sys_path_init.py"
+    replacing = tmp_path / "sys_path_init.py"
+    replacing.write_text(
+        "import sys, types\nother = types.ModuleType(__name__)\n"
+        f"exec({file.read_text()!r}, vars(other))\nsys.modules[__name__] = other\n"
+    )
+    code = f"""
+{OVERLAY}
+import warnings
+from importlib.machinery import SourceFileLoader
+warnings.simplefilter("ignore")  # Python's own, about loaders without `exec_module`
+real = SourceFileLoader("sys_path_init", {str(file)!r})
+class OldLoader:
+    def load_module(self, name):
+        return real.load_module(name)
+class NewLoader:
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        real.exec_module(module)
+def describe(module):
+    sys.path.remove(ROOT)
+    module.patch_sys_path_with_developer_paths()
+    return dict(loader=type(module.__spec__.loader).__name__, root_on_the_path=ROOT in sys.path)
+outcomes = dict(
+    old_loader=describe(import_from("sys_path_init", {str(file)!r}, OldLoader())),
+    new_loader=describe(import_from("sys_path_init", {str(file)!r}, NewLoader())),
+)
+import_from("sys_path_init", {str(replacing)!r})
+module = sys.modules["sys_path_init"]
+sys.path.remove(ROOT)
+module.patch_sys_path_with_developer_paths()
+answer(**outcomes, replaced=dict(replaced=not hasattr(module, "other"), root_on_the_path=ROOT in sys.path))
 """
-    try:
-        assert lab.run(code, None, overlay) == "False True"
-    finally:
-        shutil.rmtree(overlay)
+    assert lab.ask(code) == {
+        "old_loader": {"loader": "SourceFileLoader", "root_on_the_path": True},  # which that loader calls
+        "new_loader": {"loader": "NewLoader", "root_on_the_path": True},
+        "replaced": {"replaced": True, "root_on_the_path": True},
+    }
 
 
-def test_namespace_package_in_a_hook_s_place_is_imported_as_without_us(lab: Lab) -> None:
-    overlay = lab.node.root / "overlay-namespace"
-    (overlay / "dbruntime/pythonPathHook").mkdir(parents=True)
-    code = "import dbruntime.pythonPathHook as module; print(list(module.__path__), type(module.__spec__.loader))"
-    try:
-        namespace = {"PYTHONPATH": str(overlay)}
-        assert lab.run(code, namespace) == lab.run(code, namespace | OFF)
-    finally:
-        shutil.rmtree(overlay)
+def test_namespace_package_with_the_name_of_a_hook_s_module_is_imported_as_any_other(lab: Lab, tmp_path: Path) -> None:
+    for name in ("pythonPathHook", "another"):
+        (tmp_path / "dbruntime" / name).mkdir(parents=True)
+    code = """
+import dbruntime.another, dbruntime.pythonPathHook as module
+answer(
+    path=list(module.__path__),
+    loaded_as_the_other=type(module.__spec__.loader) is type(dbruntime.another.__spec__.loader),
+)
+"""
+    outcome = lab.ask(code, {"PYTHONPATH": str(tmp_path)})
+
+    assert outcome == {"path": [str(tmp_path / "dbruntime/pythonPathHook")], "loaded_as_the_other": True}
 
 
-def test_reload_and_a_second_import_leave_one_patch(lab: Lab) -> None:
+def test_reloads_further_imports_and_further_calls_leave_one_patch(lab: Lab) -> None:
     code = """
 import importlib, sys_path_init, dbx_patch
 calls = []
-shim = sys.modules["dbx_patch_sitecustomize"]
-editables = shim.load("editables")
+editables = sys.modules["dbx_patch_sitecustomize"].load("editables")
 real = editables.place_roots
 editables.place_roots = lambda roots: calls.append(1) or real(roots)
-def count():
+def count_patches():
     calls.clear()
     sys_path_init.patch_sys_path_with_developer_paths()
     return len(calls)
-print(count())
+outcomes = dict(imported=count_patches())
 importlib.reload(sys_path_init)
-print(count())
+outcomes.update(reloaded=count_patches())
 dbx_patch.patch_dbx()
 dbx_patch.patch_dbx()
-print(count())
+outcomes.update(patched_twice_more=count_patches())
 del sys.modules["sys_path_init"]
 import sys_path_init
-print(count())
+answer(**outcomes, imported_again=count_patches())
 """
-    assert lab.run(code).split() == ["1", "1", "1", "1"]
+    assert lab.ask(code) == {"imported": 1, "reloaded": 1, "patched_twice_more": 1, "imported_again": 1}
 
 
-def test_threads_that_import_one_hook_at_once_leave_one_patch(lab: Lab) -> None:
+def test_threads_that_import_hooks_at_once_leave_one_patch_each(lab: Lab) -> None:
     code = """
 import threading
 barrier = threading.Barrier(8)
-seen = []
+imported = []
 def work(name):
     barrier.wait()
-    seen.append(__import__(name, fromlist=["x"]))
+    imported.append(__import__(name, fromlist=["x"]))
 names = ["sys_path_init", "dbruntime.pythonPathHook"] * 4
 threads = [threading.Thread(target=work, args=[name]) for name in names]
 for thread in threads: thread.start()
 for thread in threads: thread.join(60)
-shim = sys.modules["dbx_patch_sitecustomize"]
-print(len(seen), len(set(map(id, seen))), len(shim.loaded["hooks"].diverted))
-originals = [f.__code__.co_consts for f in shim.loaded["hooks"].diverted]
-print(all(type(c[2]).__name__ == "function" and c[2] not in shim.loaded["hooks"].diverted for c in originals))
+hooks = sys.modules["dbx_patch_sitecustomize"].loaded["hooks"]
+originals = [constant for function in hooks.diverted for constant in function.__code__.co_consts
+    if callable(constant) and constant.__module__ == function.__module__]
+answer(
+    imports=len(imported),
+    modules=len(set(map(id, imported))),
+    patched_functions=len(hooks.diverted),
+    originals=len(originals),
+    patched_originals=len([original for original in originals if original in hooks.diverted]),
+)
 """
-    assert lab.run(code).splitlines() == ["8 2 2", "True"]
+    assert lab.ask(code) == {
+        "imports": 8,
+        "modules": 2,
+        "patched_functions": 2,
+        "originals": 2,
+        "patched_originals": 0,
+    }
 
 
-def test_function_that_two_hooks_share_is_patched_once(lab: Lab) -> None:
-    """The driver's module may be no more than another name for the executors'."""
-    overlay = lab.node.root / "overlay-shared"
-    (overlay / "_engine_pyspark").mkdir(parents=True)
-    (overlay / "_engine_pyspark/__init__.py").write_text("")
-    (overlay / "_engine_pyspark/wsfs_import_hook.py").write_text("from dbruntime.wsfs_import_hook import *\n")
-    code = """
+def test_function_that_two_hooks_share_is_patched_once(lab: Lab, tmp_path: Path) -> None:
+    """The driver's module may import the executors'."""
+    (tmp_path / "_engine_pyspark").mkdir()
+    (tmp_path / "_engine_pyspark/__init__.py").write_text("")
+    (tmp_path / "_engine_pyspark/wsfs_import_hook.py").write_text("from dbruntime.wsfs_import_hook import *\n")
+    code = f"""
+{STATES}
 import _engine_pyspark.wsfs_import_hook, dbruntime.wsfs_import_hook as module, dbx_patch
 (ours, original), = sys.modules["dbx_patch_sitecustomize"].load("hooks").diverted.values()
-shared = ("dbruntime.wsfs_import_hook", "_engine_pyspark.wsfs_import_hook")
-print([hook.state for hook in dbx_patch.check_patch_status().hooks if hook.hook.startswith(shared)])
+reported = states()
 dbx_patch.remove_all_patches()
-print(module.WsfsImportHook.find_spec.__code__ is original, original.co_filename == module.__file__)
+answer(
+    states=[reported[name + ".wsfs_import_hook.WsfsImportHook.find_spec"] for name in ("dbruntime", "_engine_pyspark")],
+    restored=module.WsfsImportHook.find_spec.__code__ is original,
+    file_of_the_original=original.co_filename,
+)
 """
-    try:
-        assert lab.run(code, None, overlay).splitlines() == ["['patched', 'patched']", "True True"]
-    finally:
-        shutil.rmtree(overlay)
+    assert lab.ask(code, None, tmp_path) == {
+        "states": [["patched", ""], ["patched", ""]],
+        "restored": True,
+        "file_of_the_original": f"{lab.folder}/dbruntime/wsfs_import_hook.py",
+    }
 
 
-def test_allow_list_that_outlives_a_reload_has_the_check_once(lab: Lab) -> None:
-    overlay = lab.node.root / "overlay-list"
-    for package in ("dbruntime", "dbruntime/autoreload"):
-        (overlay / package).mkdir(parents=True)
-        (overlay / package / "__init__.py").write_text(
-            "__path__ = __import__('pkgutil').extend_path(__path__, __name__)"
-        )
-    original = (lab.folder / "dbruntime/autoreload/file_module_utils.py").read_text()
-    name = "_AUTORELOAD_ALLOWLIST_CHECKS"
-    kept = original.replace(f"{name} = [", f"{name} = globals().get({name!r}) or [")
-    (overlay / "dbruntime/autoreload/file_module_utils.py").write_text(kept)
-    code = f"""
-import dbruntime.autoreload.file_module_utils as module, importlib
-print(len(module.{name}), len(importlib.reload(module).{name}))
+def test_patched_function_keeps_its_defaults_its_closure_and_its_name(lab: Lab) -> None:
+    code = """
+def make(bound):
+    def function(first, second="default", *, third="keyword default"):
+        return [first, second, third, bound]
+    return function
+hooks = sys.modules["dbx_patch_sitecustomize"].load("hooks")
+function, other = make("closure"), make("another closure")
+hooks.divert(function, lambda original, *args, **named: ["patched", *original(*args, **named)])
+outcomes = dict(
+    defaults=function(1), all_given=function(1, 2, third=3), name=function.__code__.co_name, not_patched=other(1)
+)
+hooks.stop()
+answer(**outcomes, restored=function(1))
 """
-    try:
-        assert lab.run(code, None, overlay) == "2 2"
-    finally:
-        shutil.rmtree(overlay)
+    assert lab.ask(code) == {
+        "defaults": ["patched", 1, "default", "keyword default", "closure"],
+        "all_given": ["patched", 1, 2, 3, "closure"],
+        "name": "function",
+        "not_patched": [1, "default", "keyword default", "another closure"],
+        "restored": [1, "default", "keyword default", "closure"],
+    }
 
 
-# Taking it back
+# Removing the patches, and patching a running kernel
 
 
-def test_everything_is_put_back_in_any_order(lab: Lab) -> None:
+def test_patches_are_removed_and_applied_again_around_other_code_s_wrappers(lab: Lab) -> None:
     code = """
 import dbx_patch, functools
 import sys_path_init, dbruntime.pythonPathHook as paths, dbruntime.wsfs_import_hook as wsfs
-functions = [sys_path_init.patch_sys_path_with_developer_paths, paths.PythonPathHook._handle_sys_path_maybe_updated,
-    wsfs.WsfsImportHook.find_spec]
+function = sys_path_init.patch_sys_path_with_developer_paths
+functions = [function, paths.PythonPathHook._handle_sys_path_maybe_updated, wsfs.WsfsImportHook.find_spec]
 shim = sys.modules["dbx_patch_sitecustomize"]
 originals = [code for ours, code in shim.loaded["hooks"].diverted.values()]
-patched = [f.__code__ for f in functions]
+def are_restored():
+    return [function.__code__ for function in functions] == originals
 
-# Somebody wraps two of them after us.
 calls = []
-@functools.wraps(functions[0])
+@functools.wraps(function)
 def wrapper(*args):
     calls.append(1)
-    return functions[0](*args)
+    return function(*args)
 sys_path_init.patch_sys_path_with_developer_paths = wrapper
 
 dbx_patch.remove_all_patches()
-print([f.__code__ for f in functions] == originals, ROOT in sys.path)
-print([f for f in sys.meta_path if type(f).__name__ == "SimpleNamespace" and hasattr(f, "invalidate_caches")])
+removed = dict(restored=are_restored(), root_on_the_path=ROOT in sys.path, finder=shim.watcher in sys.meta_path)
 sys.path.append(ROOT)
 sys_path_init.patch_sys_path_with_developer_paths()
-print(len(calls), ROOT in sys.path)
+removed.update(calls_of_the_wrapper=len(calls), hook_drops_the_root=ROOT not in sys.path)
 
 dbx_patch.patch_dbx()
 sys_path_init.patch_sys_path_with_developer_paths()
-print(len(calls), sys.path[sys.path.index(LAYER) + 1] == ROOT)
-sys_path_init.patch_sys_path_with_developer_paths = functions[0]  # and takes its wrapper away
+applied_again = dict(
+    restored=are_restored(),
+    calls_of_the_wrapper=len(calls),
+    root_follows_its_layer=sys.path[sys.path.index(LAYER) + 1] == ROOT,
+)
+
+sys_path_init.patch_sys_path_with_developer_paths = function  # the other code removes its wrapper
 dbx_patch.remove_all_patches()
 dbx_patch.remove_all_patches()
-print([f.__code__ for f in functions] == originals, dbx_patch.check_patch_status().live)
+answer(
+    removed=removed,
+    applied_again=applied_again,
+    removed_twice=dict(restored=are_restored(), live=dbx_patch.check_patch_status().live),
+)
 """
-    assert lab.run(code).splitlines() == ["True False", "[]", "1 False", "2 True", "True False"]
+    assert lab.ask(code) == {
+        "removed": {
+            "restored": True,
+            "root_on_the_path": False,
+            "finder": False,
+            "calls_of_the_wrapper": 1,
+            "hook_drops_the_root": True,
+        },
+        "applied_again": {"restored": False, "calls_of_the_wrapper": 2, "root_follows_its_layer": True},
+        "removed_twice": {"restored": True, "live": False},
+    }
 
 
 def test_running_kernel_is_patched_at_once(lab: Lab) -> None:
-    """What was imported before us, handed out, or registered as a callback, obeys as well."""
+    """The patch reaches functions that were imported earlier, and callbacks."""
     code = """
 import os
 from sys_path_init import patch_sys_path_with_developer_paths as handed_out
@@ -626,36 +788,53 @@ from dbruntime.wsfs_import_hook import WsfsImportHook
 hook = PythonPathHook()
 callback = hook._handle_sys_path_maybe_updated
 sys.path_importer_cache[ROOT] = WsfsImportHook(ROOT, test_prefix=PREFIX)
-import a_library
+import a_library, dbx_patch
+before = str(dbx_patch.check_patch_status())
 del os.environ["DBX_PATCH_DISABLE"]
-import dbx_patch
 status = dbx_patch.patch_dbx()
-print(status.live, [hook.state for hook in status.hooks if "pythonPathHook" in hook.hook])
 callback()
 handed_out()
-print(sys.path[sys.path.index(LAYER) + 1] == ROOT, a_library.load("testx").__file__)
+answer(
+    before=before,
+    live=status.live,
+    states=[hook.state for hook in status.hooks if "pythonPathHook" in hook.hook],
+    root_follows_its_layer=sys.path[sys.path.index(LAYER) + 1] == ROOT,
+    file_for_a_library=a_library.load("testx").__file__,
+)
 """
-    assert lab.run(code, OFF).splitlines() == ["True ['patched']", f"True {lab.root}/testx/__init__.py"]
+    assert lab.ask(code, OFF) == {
+        "before": "dbx-patch is not live",
+        "live": True,
+        "states": ["patched"],
+        "root_follows_its_layer": True,
+        "file_for_a_library": f"{lab.root}/testx/__init__.py",
+    }
 
 
-def test_running_kernel_is_patched_where_nothing_is_installed(node: Node) -> None:
+@pytest.mark.matrix
+@pytest.mark.pythons("3.10", "3.13")
+def test_running_kernel_is_patched_on_a_node_without_the_shim(node: Node) -> None:
     node.install_editable(node.copy_project("testx"))
     node.install_dbx_patch()
     code = """
-import dbx_patch
-print(dbx_patch.check_patch_status().live)
-print(dbx_patch.patch_dbx().live)
+import dbx_patch, json, sys
+outcome = dict(live_before=dbx_patch.check_patch_status().live, live=dbx_patch.patch_dbx().live)
 import testx
-print(testx.__file__)
+outcome.update(file=testx.__file__)
 dbx_patch.remove_all_patches()
 del sys.modules["testx"]
 try:
     import testx
 except ModuleNotFoundError as error:
-    print(error)
+    outcome.update(after_the_removal=str(error))
+print(json.dumps(outcome))
 """
-    done = node.make_notebook().run("import sys" + code, check=True)
+    done = node.make_notebook().run(code, check=True)
 
-    file = f"{node.project('testx')}/src/testx/__init__.py"
-    assert done.stdout.splitlines() == ["False", "True", file, "No module named 'testx'"]
+    assert json.loads(done.stdout) == {
+        "live_before": False,
+        "live": True,
+        "file": f"{node.project('testx')}/src/testx/__init__.py",
+        "after_the_removal": "No module named 'testx'",
+    }
     assert done.stderr == ""

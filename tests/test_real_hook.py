@@ -1,8 +1,9 @@
-"""Behind Databricks' own `WsfsImportHook`, in every shape it has been published in."""
+"""Tests editable installs behind Databricks' own `WsfsImportHook`, in every shape that has been published."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node
 
-pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+pytestmark = pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
 
 LIBRARY = """\
 import importlib
@@ -23,11 +24,18 @@ import importlib
 def load(name):
     return importlib.import_module(name)
 """
+START = """
+import json, sys
+answers = sys.stdout
+sys.stdout = sys.stderr  # the hook prints its own errors to stdout
+def answer(**values):
+    print(json.dumps(values), file=answers)
+"""
 
 
 @pytest.fixture
 def hooked(installed: Node, real_hook: Path) -> Node:
-    """A node with the real hook on it, a library in the runtime's layer, and a workspace module of nobody's."""
+    """A node with the published hook, a library in the runtime's layer, and a workspace module of no install."""
     provide_hook(installed, real_hook)
     installed.layer(installed.runtime).joinpath("a_library.py").write_text(LIBRARY)
     folder = installed.project("notebooks")
@@ -36,88 +44,134 @@ def hooked(installed: Node, real_hook: Path) -> Node:
     return installed
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("module", MODULES)
-def test_library_imports_what_is_editable_and_nothing_else(hooked: Node, module: str, placement: str) -> None:
-    notebook = hooked.make_notebook()
-    project = hooked.project("testx")
-    notebooks = str(hooked.project("notebooks"))
-    start = f"import sys; sys.path += [{notebooks!r}] + [e for e in [{str(project / 'src')!r}] if e not in sys.path]\n"
-    start += place_hook(hooked, module, placement)
-    by_library = start + "import a_library; print(a_library.load({!r}).__file__)"
-
-    def load(name: str, environ: Mapping[str, str] | None = None) -> str:
-        done = notebook.run(by_library.format(name), environ)
-        top = name.partition(".")[0]
-        assert done.returncode == 0 or f"ModuleNotFoundError: No module named '{top}'" in done.stderr
-        return done.stdout
-
-    assert load("testx.functions", OFF) == ""
-    assert load("testx.functions") == f"{project}/src/testx/functions.py\n"
-    assert load("helper", OFF) == ""
-    assert load("helper") == ""
-    # A user's own import goes through the hook as before.
-    own = notebook.run(start + "import helper, testx; print(helper.__file__)", check=True)
-    assert own.stdout == f"{notebooks}/helper.py\n"
+def ask(node: Node, code: str, environ: Mapping[str, str] | None = None) -> Any:
+    """Run code in a new notebook and return its answer. It must write nothing else, and nothing to stderr."""
+    done = node.make_notebook().run(START + code, environ, check=True)
+    assert done.stderr == ""
+    return json.loads(done.stdout)
 
 
-def test_module_is_as_without_us_but_for_the_patch(hooked: Node) -> None:
-    """Its own loader is back; and a copy that is run beside `sys.modules` is patched as well."""
-    code = """\
+def test_libraries_import_editables_only_and_users_import_everything(hooked: Node) -> None:
+    """The hook is under the driver's and the executors' name, in the importer cache and as a path hook."""
+    project, notebooks = hooked.project("testx"), hooked.project("notebooks")
+    root = str(project / "src")
+    places = {
+        f"{module}, {placement}": place_hook(hooked, module, placement)
+        for module in MODULES
+        for placement in PLACEMENTS
+    }
+    code = f"""
+import a_library
+sys.path += [{str(notebooks)!r}] + [entry for entry in [{root!r}] if entry not in sys.path]
+def find_file(name, load=__import__):
+    for known in [known for known in sys.modules if known.partition(".")[0] == name.partition(".")[0]]:
+        del sys.modules[known]
+    try:
+        load(name)
+    except ModuleNotFoundError as error:
+        return "no module named " + error.name
+    return sys.modules[name].__file__
+path_hooks = list(sys.path_hooks)
+outcomes = {{}}
+for case, place in {places!r}.items():
+    sys.path_hooks[:] = path_hooks
+    exec(place, {{}})
+    outcomes[case] = dict(
+        editable_for_a_library=find_file("testx.functions", a_library.load),
+        other_for_a_library=find_file("helper", a_library.load),
+        editable_for_the_user=find_file("testx.functions"),
+        other_for_the_user=find_file("helper"),
+    )
+answer(**outcomes)
+"""
+    without = {
+        "editable_for_a_library": "no module named testx",
+        "other_for_a_library": "no module named helper",
+        "editable_for_the_user": f"{root}/testx/functions.py",
+        "other_for_the_user": f"{notebooks}/helper.py",
+    }
+
+    assert ask(hooked, code, OFF) == dict.fromkeys(places, without)
+    assert ask(hooked, code) == dict.fromkeys(
+        places, without | {"editable_for_a_library": f"{root}/testx/functions.py"}
+    )
+
+
+def test_module_is_as_without_the_shim_except_for_the_patch(hooked: Node) -> None:
+    """Its own loader is restored. A copy that is executed outside of `sys.modules` is patched as well."""
+    code = """
 import importlib.util
 import dbx_patch_sitecustomize as shim
 import pyspark.wsfs_import_hook as module
-print(type(module.__loader__).__name__, module.__spec__.loader is module.__loader__)
 spec = importlib.util.find_spec("dbruntime.wsfs_import_hook")
 copy = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(copy)
-print(type(copy.__loader__).__name__, copy.WsfsImportHook is not module.WsfsImportHook)
-print([name for name, state in shim.hook_states.items() if state == "patched"])
-print(importlib.reload(module).WsfsImportHook.find_spec in shim.load("hooks").diverted)
+answer(
+    loader=type(module.__loader__).__name__,
+    loader_of_the_spec=module.__spec__.loader is module.__loader__,
+    loader_of_the_copy=type(copy.__loader__).__name__,
+    copy_has_its_own_class=copy.WsfsImportHook is not module.WsfsImportHook,
+    copy_is_patched=copy.WsfsImportHook.find_spec in shim.load("hooks").diverted,
+    patched=[event[1] for event in shim.journal if event[0] == "hook patched"],
+    states=[shim.hook_states[name] for name in (module.__name__, copy.__name__)],
+    patched_after_a_reload=importlib.reload(module).WsfsImportHook.find_spec in shim.load("hooks").diverted,
+)
 """
-
-    done = hooked.make_notebook().run(code, check=True)
-
-    states = ["dbruntime.wsfs_import_hook", "pyspark.wsfs_import_hook"]
-    assert done.stdout.splitlines() == [
-        "SourceFileLoader True",
-        "SourceFileLoader True",
-        str(states),
-        "True",
-    ]
-
-
-POST_IMPORT = """\
-import importlib, sys
-import {package}.PostImportHook as post
-shim = sys.modules["dbx_patch_sitecustomize"]
-fired = []
-post.register_post_import_hook(lambda module: fired.append(module.__name__), "pyspark.wsfs_import_hook")
-post.register_post_import_hook(lambda module: fired.append(module.__name__), "json.tool")
-ours = sys.meta_path.index(shim.watcher)
-if {first} == "ours":
-    sys.meta_path.insert(0, sys.meta_path.pop(ours))
-import pyspark.wsfs_import_hook as module, json.tool
-print(type(sys.meta_path[0]).__name__, fired, shim.hook_states["pyspark.wsfs_import_hook"])
-print(module.WsfsImportHook.find_spec in shim.loaded["hooks"].diverted, type(module.__spec__.loader).__name__)
-from dbx_patch import check_patch_status
-print([hook.state for hook in check_patch_status().hooks if "{package}.PostImportHook" in hook.hook])
-"""
+    assert ask(hooked, code) == {
+        "loader": "SourceFileLoader",
+        "loader_of_the_spec": True,
+        "loader_of_the_copy": "SourceFileLoader",
+        "copy_has_its_own_class": True,
+        "copy_is_patched": True,
+        "patched": ["pyspark.wsfs_import_hook", "dbruntime.wsfs_import_hook"],
+        "states": ["patched", "patched"],
+        "patched_after_a_reload": True,
+    }
 
 
+@pytest.mark.matrix
 @pytest.mark.releases("16.4", "17.3", "18.2", "19.3")
-@pytest.mark.parametrize("first", ["ours", "theirs"])
-@pytest.mark.parametrize("package", ["pyspark.databricks.utils", "dbruntime"])
-def test_post_import_hook_fires_once_for_a_module_that_we_patch_too(hooked: Node, first: str, package: str) -> None:
-    """The published copy, under its own name and the driver's; with its finder before and behind ours."""
-    code = POST_IMPORT.format(first=repr(first), package=package)
+def test_post_import_hook_calls_back_once_for_a_module_that_is_patched_too(hooked: Node) -> None:
+    """The published copy runs under its own name and the driver's, with its finder before and after the shim's."""
+    code = """
+import importlib
+from dbx_patch import check_patch_status
+shim = sys.modules["dbx_patch_sitecustomize"]
+meta_path = list(sys.meta_path)
+outcomes = {}
+for package in ("pyspark.databricks.utils", "dbruntime"):
+    for first in ("shim", "hook"):
+        sys.meta_path[:] = meta_path
+        for name in (f"{package}.PostImportHook", "pyspark.wsfs_import_hook", "json.tool"):
+            sys.modules.pop(name, None)
+        post = importlib.import_module(f"{package}.PostImportHook")
+        calls = []
+        for name in ("pyspark.wsfs_import_hook", "json.tool"):
+            post.register_post_import_hook(lambda module: calls.append(module.__name__), name)
+        if first == "shim":
+            sys.meta_path.remove(shim.watcher)
+            sys.meta_path.insert(0, shim.watcher)
+        import json.tool
+        module = importlib.import_module("pyspark.wsfs_import_hook")
+        outcomes[f"{package}, {first} first"] = dict(
+            first="shim" if sys.meta_path[0] is shim.watcher else type(sys.meta_path[0]).__name__,
+            calls=calls,
+            patched=module.WsfsImportHook.find_spec in shim.loaded["hooks"].diverted,
+            loader=type(module.__spec__.loader).__name__,
+            states=[hook.state for hook in check_patch_status().hooks if f"{package}.PostImportHook" in hook.hook],
+        )
+answer(**outcomes)
+"""
+    outcome = ask(hooked, code)
 
-    done = hooked.make_notebook().run(code, check=True)
-
-    finder = "SimpleNamespace" if first == "ours" else "ImportHookFinder"
-    assert done.stdout.splitlines() == [
-        f"{finder} ['pyspark.wsfs_import_hook', 'json.tool'] patched",
-        "True SourceFileLoader",
-        "['verified']",
-    ]
-    assert done.stderr == ""
+    expected = {
+        "calls": ["json.tool", "pyspark.wsfs_import_hook"],
+        "patched": True,
+        "loader": "SourceFileLoader",
+        "states": ["verified"],
+    }
+    assert outcome == {
+        f"{package}, {first} first": expected | {"first": finder}
+        for package in ("pyspark.databricks.utils", "dbruntime")
+        for first, finder in {"shim": "shim", "hook": "ImportHookFinder"}.items()
+    }

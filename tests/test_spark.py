@@ -1,14 +1,16 @@
-"""On a real Spark: editable installs in the Python workers of two executors.
+"""Tests editable installs in the Python workers of two executors, on a real Spark.
 
-A worker is dead without us where its interpreter has the install's layer as a plain entry of its path, where the
-project's folder was absent as that interpreter started, and where Databricks' own code takes the root away or refuses
-it. It is alive without us in the layer that `site` opens, with the folder there: no test is about that.
+Without the shim, a worker does not find an editable package in three cases: its interpreter has the install's layer as
+a plain entry of its path; the project's folder was absent when the interpreter started; or Databricks' own code removes
+the root, or refuses it. These tests are about those cases.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,47 +21,45 @@ from tests.lab.spark import Spark, install_spark, lay_out_workers_path
 from tests.lab.wheels import FetchError, unpack_pyspark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.lab.interpreters import Interpreter
 
-pytestmark = pytest.mark.real("Spark")
+pytestmark = [pytest.mark.matrix, pytest.mark.real("Spark")]
 
 WAYS = ("udf", "pandas_udf", "mapInPandas")
-DEAD = "No module named 'testx'"
+"""The ways in which a job can run Python: see `tests/lab/spark/driver.py`."""
+NOT_FOUND = "No module named 'testx'"
 
 
 @dataclass
 class Workers:
-    """The workers that a test starts: interpreters of one environment, which no other test has started."""
+    """New workers of one interpreter. Spark starts a new process for each environment, and forks workers from it."""
 
     spark: Spark
     python: Path
-    environ: Mapping[str, str]
-    before: dict[str, str] = field(default_factory=dict)
-    """What workers said before the shim was installed, by each way."""
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def node(self) -> Node:
         return self.spark.node
 
-    def say(self, name: str = "testx", way: str = "udf", environ: Mapping[str, str] | None = None) -> str:
-        """Have a new worker on each executor import a package, and return what both say of it."""
-        answers = self.spark.run(name, way, self.python, {**self.environ, **(environ or {})})
+    def call(self, name: str = "testx", way: str = "udf") -> str:
+        """Call a package's function in a new worker on each executor, and return the outcome, the same on both."""
+        answers = self.spark.run(name, way, self.python, self.environ)
         assert len({answer.executor for answer in answers}) == 2
         assert {answer.python for answer in answers} == {str(self.python)}
-        (said,) = {answer.said for answer in answers}
-        return said
+        (outcome,) = {answer.outcome for answer in answers}
+        return outcome
 
-    def say_in_each_way(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Have new workers import `testx` in each way that Spark offers to run Python."""
-        return {way: self.say(way=way, environ=environ) for way in WAYS}
+    def call_in_each_way(self) -> dict[str, str]:
+        """Call the function of `testx` in each way that Spark has to run Python."""
+        return {way: self.call(way=way) for way in WAYS}
 
 
 def build(folder: Path, interpreter: Interpreter, wheelhouse: Path, databricks_own: Path | None = None) -> Node:
-    """Build a node with Spark, and with `testx` editable in the runtime's layer; the shim is not installed yet."""
-    node = Node(folder.resolve() / "node", interpreter, wheelhouse, sitecustomize=databricks_own is None).build()
+    """Build a node with Spark, and with `testx` editable in the runtime's layer. The shim is not installed yet."""
+    node = Node(folder.resolve() / "node", interpreter, wheelhouse, sitecustomize=True).build()
     try:
         install_spark(node, databricks_own)
     except FetchError as error:
@@ -70,105 +70,79 @@ def build(folder: Path, interpreter: Interpreter, wheelhouse: Path, databricks_o
 
 
 @pytest.fixture(scope="module")
-def running(interpreter: Interpreter, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    """A Spark whose workers run the cluster libraries' Python; the shim was installed after it had started.
-
-    That Python is what 17.3 was seen to run them by. Its path is an inference from what workers can import.
-    """
+def spark(interpreter: Interpreter, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
+    """A running Spark, on a node without the shim."""
     node = build(tmp_path_factory.mktemp("spark"), interpreter, wheelhouse)
     lay_out_workers_path(node)
     with Spark(node.make_notebook()) as spark:
-        workers = Workers(spark, node.cluster_libraries / "bin/python", {})
-        workers.before = workers.say_in_each_way()
-        assert node.dbx_patch("dbx_patch.install").returncode == 0
-        yield workers
+        yield spark
     shutil.rmtree(node.root)
 
 
-@pytest.fixture
-def workers(running: Workers, request: pytest.FixtureRequest) -> Workers:
-    """Workers that are started by this test, and so with the shim."""
-    return Workers(running.spark, running.python, {"TEST": request.node.name}, running.before)
-
-
 def source(node: Node, name: str = "testx") -> Path:
-    """The file that tells where it is."""
+    """Return the file whose function returns where it is."""
     return node.project(name) / "src" / name / "functions.py"
 
 
 @pytest.mark.pythons("3.12")
-def test_editable_install_is_dead_before_and_alive_after(workers: Workers) -> None:
-    assert workers.before == dict.fromkeys(WAYS, DEAD)
+def test_workers_that_start_after_the_shim_is_installed_import_editables(spark: Spark) -> None:
+    """Spark itself has started before. The workers run the cluster libraries' Python, as they do on DBR 17.3.
 
-    assert workers.say_in_each_way() == dict.fromkeys(WAYS, f"function1 of {source(workers.node)}")
+    How its path is laid out is a conclusion from what workers can import there.
+    """
+    node, python = spark.node, spark.node.cluster_libraries / "bin/python"
+    found = f"function1 of {source(node)}"
+    assert Workers(spark, python).call_in_each_way() == dict.fromkeys(WAYS, NOT_FOUND)
 
+    done = node.dbx_patch("dbx_patch.install")
+    assert done.returncode == 0, done.stderr
+    workers = Workers(spark, python, {"STARTED": "after the install"})
+    assert workers.call_in_each_way() == dict.fromkeys(WAYS, found)
 
-@pytest.mark.pythons("3.12")
-def test_change_in_the_source_is_seen_by_new_workers(workers: Workers) -> None:
-    before = source(workers.node).read_text()
-    assert workers.say() == f"function1 of {source(workers.node)}"
+    # New workers are forks of a process that runs already.
+    assert workers.call("testy") == "No module named 'testy'"
+    node.install_editable(node.copy_project("testy"))
+    assert workers.call("testy") == f"function1 of {source(node, 'testy')}"
 
-    source(workers.node).write_text("def function1():\n    return 'edited'\n")
+    source(node).write_text("def function1():\n    return 'edited'\n")
+    assert workers.call_in_each_way() == dict.fromkeys(WAYS, "edited")
 
-    said = workers.say_in_each_way()
-    source(workers.node).write_text(before)
-    assert said == dict.fromkeys(WAYS, "edited")
-
-
-@pytest.mark.pythons("3.12")
-def test_install_is_seen_by_new_workers_of_an_interpreter_that_runs(workers: Workers) -> None:
-    """Spark forks workers from one interpreter, which has started long before."""
-    assert workers.say("testy") == "No module named 'testy'"
-
-    workers.node.install_editable(workers.node.copy_project("testy"))
-
-    assert workers.say("testy") == f"function1 of {source(workers.node, 'testy')}"
-
-
-@pytest.mark.pythons("3.12")
-@pytest.mark.parametrize(("environ", "alive"), [(OFF, False), ({}, True)], ids=["without-us", "with-us"])
-def test_folder_that_was_absent_as_the_interpreter_started(
-    workers: Workers,
-    environ: Mapping[str, str],
-    alive: bool,  # noqa: FBT001
-) -> None:
-    """In the layer that `site` opens: the runtime's own Python, as the container images have it."""
-    workers.python = workers.node.python
-    away = workers.node.project("testx").rename(workers.node.root / "away")
-    said = workers.say(environ=environ)
-
-    away.rename(workers.node.project("testx"))
-
-    assert said == DEAD
-    assert workers.say(environ=environ) == (f"function1 of {source(workers.node)}" if alive else DEAD)
+    # The runtime's own Python, as in the container images: `site` opens the layer, and drops an absent folder.
+    live = Workers(spark, node.python, {"STARTED": "while the folder was absent"})
+    without = Workers(spark, node.python, OFF)
+    away = node.project("testx").rename(node.root / "away")
+    assert (live.call(), without.call()) == (NOT_FOUND, NOT_FOUND)
+    away.rename(node.project("testx"))
+    assert (live.call(), without.call()) == ("edited", NOT_FOUND)
 
 
 @pytest.mark.releases("14.3")
-def test_behind_databricks_own_set_up_of_a_worker(
+def test_databricks_set_up_of_a_worker_keeps_editables(
     interpreter: Interpreter, wheelhouse: Path, wheel: Path, tmp_path: Path
 ) -> None:
     """The published `setup_spark_files` runs in a worker before a job's function does.
 
-    The worker is Apache's, which calls a function of that name at that place. From 16.4 on, its module imports one that
+    Apache's worker calls a function with that name at that place. From 16.4 on, the published module imports one that
     is not in the wheel.
     """
     node = build(tmp_path, interpreter, wheelhouse, unpack_pyspark(wheel, tmp_path))
-    assert node.dbx_patch("dbx_patch.install").returncode == 0
+    done = node.dbx_patch("dbx_patch.install")
+    assert done.returncode == 0, done.stderr
     node.project("notebooks").mkdir()
-    alive = f"function1 of {source(node)}"
+    found = f"function1 of {source(node)}"
     with Spark(node.make_notebook(), daemon="databricks_daemon") as spark:
 
-        def say(notebook_folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-            told = {"PYTHON_NOTEBOOK_PATH": str(notebook_folder).removeprefix(str(node.root))}
-            workers = Workers(spark, node.python, {**told, "WSFS_TEST_DIR": str(node.root), **environ})
-            return workers.say_in_each_way()
+        def call(notebook_folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+            folder = {"PYTHON_NOTEBOOK_PATH": str(notebook_folder).removeprefix(str(node.root))}
+            prefix = {"WSFS_TEST_DIR": str(node.root)}
+            return Workers(spark, node.python, {**folder, **prefix, **environ}).call_in_each_way()
 
-        # It takes the root from the path of the runtime's own Python.
-        assert say(node.project("notebooks"), OFF) == dict.fromkeys(WAYS, DEAD)
-        assert say(node.project("notebooks"), {}) == dict.fromkeys(WAYS, alive)
+        # It removes the root from the path of the runtime's own Python.
+        assert call(node.project("notebooks"), OFF) == dict.fromkeys(WAYS, NOT_FOUND)
+        assert call(node.project("notebooks"), {}) == dict.fromkeys(WAYS, found)
 
-        # Where the project is the notebook's folder, it sets the hook on it, which refuses what pandas calls.
-        refused = {"udf": alive, "pandas_udf": DEAD, "mapInPandas": DEAD}
-        assert say(node.project("testx") / "src", OFF) == refused
-        assert say(node.project("testx") / "src", {}) == dict.fromkeys(WAYS, alive)
+        # It puts the workspace hook on the notebook's folder. Here that is the project's, and pandas is library code.
+        refused = {"udf": found, "pandas_udf": NOT_FOUND, "mapInPandas": NOT_FOUND}
+        assert call(node.project("testx") / "src", OFF) == refused
+        assert call(node.project("testx") / "src", {}) == dict.fromkeys(WAYS, found)
     shutil.rmtree(node.root)

@@ -1,7 +1,7 @@
 """Stand-in for `dbruntime.WsfsPathFinder` (before DBR 18).
 
-Stands on: the class's name, that it stands on `sys.meta_path`, and that it refuses to import notebooks as modules.
-Can't tell: how it knows a notebook (here by the first line of an exported one), or how it refuses.
+Based on: the class's name, its place on `sys.meta_path`, and its refusal to import notebooks as modules.
+Unknown: how it recognizes a notebook (here by the first line of an exported one), and how it refuses.
 """
 
 import sys

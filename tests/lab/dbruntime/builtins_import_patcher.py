@@ -1,8 +1,8 @@
 """Stand-in for `builtins_import_patcher`.
 
-Stands on: the module's and the class's names, and that it rewrites a cell's code so that the wrap of
-`builtins.__import__` is in place before each import. Can't tell: which package the module is in, the names of its
-methods, or how it rewrites.
+Based on: the names of the module and the class, and what it does: it rewrites a cell's code so that its wrap of
+`builtins.__import__` is in place before each import.
+Unknown: which package the module is in, the names of its methods, and how it rewrites.
 """
 
 import ast
@@ -10,14 +10,14 @@ import builtins
 
 
 class BuiltinsImportPatcher:
-    """Has the wrap in place before each import of a cell."""
+    """Wraps `builtins.__import__` before each import of a cell."""
 
     def __init__(self):
         self.imports = []
         self.original = builtins.__import__
 
     def rewrite(self, cell):
-        """Put a call of `ensure` before each import statement."""
+        """Insert a call of `ensure` before each import statement."""
         tree = ast.parse(cell)
         ensure = ast.parse("__import_patcher__.ensure()").body
         body = [[*ensure, node] if isinstance(node, (ast.Import, ast.ImportFrom)) else [node] for node in tree.body]
@@ -25,12 +25,12 @@ class BuiltinsImportPatcher:
         return ast.fix_missing_locations(tree)
 
     def ensure(self):
-        """Put the wrap in place, if somebody has taken it away."""
+        """Wrap `builtins.__import__` again if other code has removed the wrap."""
         if builtins.__import__ != self.wrapped_import:
             self.original = builtins.__import__
             builtins.__import__ = self.wrapped_import
 
     def wrapped_import(self, name, *args, **kwargs):
-        """Import a module, and note it."""
+        """Import a module, and record its name."""
         self.imports.append(name)
         return self.original(name, *args, **kwargs)

@@ -1,8 +1,9 @@
 """Stand-in for `dbruntime.pythonPathHook`.
 
-Stands on: the class's and the method's names, that it runs as notebooks or folders change, that it rewrites `sys.path`,
-and that it can drop editable paths. Can't tell: by what rule, how it learns of a change, or what its constructor takes.
-Here it keeps what the path had at first and is no workspace folder, and puts the notebook's folder before it.
+Based on: the names of the class and the method, and what it does: it runs when the notebook or its folder changes,
+rewrites `sys.path`, and can drop editable paths.
+Unknown: which entries it drops, how it notices a change, and what its constructor takes. Here it keeps the entries that
+the path had at first, except workspace folders, and inserts the notebook's folder before them.
 """
 
 import sys
@@ -16,7 +17,7 @@ class PythonPathHook:
         self.folder = None
 
     def change_folder(self, folder):
-        """Do what happens as the user turns to a notebook in another folder."""
+        """Do what happens when the user opens a notebook in another folder."""
         self.folder = folder
         self._handle_sys_path_maybe_updated()
 

@@ -1,9 +1,10 @@
 """Stand-in for `dbruntime.workspace_import_machinery` (DBR 18 and later).
 
-Stands on: the names of both classes, and of the first one's `_is_user_import`, `_site_packages`, `_max_stack_depth`,
-SITE_PACKAGE_ALLOW_LIST and `get_filename`; that it does what WsfsImportHook does; and that the second stands on
-`sys.meta_path` as WsfsPathFinder did. Can't tell: how the first keeps its file finder (here in `_file_finder`), what is
-on its list, or what the second does beside refusing notebooks.
+Based on: the names of both classes; the first one's names `_is_user_import`, `_site_packages`, `_max_stack_depth`,
+SITE_PACKAGE_ALLOW_LIST and `get_filename`; its task, which is that of WsfsImportHook; and the second one's place on
+`sys.meta_path`, where WsfsPathFinder was.
+Unknown: how the first keeps its file finder (here in `_file_finder`), what is on its list, and what the second does
+besides refusing notebooks.
 """
 
 import os
@@ -13,7 +14,7 @@ from importlib.machinery import FileFinder, SourceFileLoader
 
 
 class _WorkspacePathEntryFinder(PathEntryFinder):
-    """Serves folders below `/Workspace`, and refuses them to libraries."""
+    """Finds modules in folders below `/Workspace`, for user code only."""
 
     SITE_PACKAGE_ALLOW_LIST = ("/an_allowed_library/",)
     walks = 0

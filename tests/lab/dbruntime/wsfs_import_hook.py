@@ -1,8 +1,8 @@
 """Stand-in for `dbruntime.wsfs_import_hook`, the driver's variant before DBR 18.
 
-Stands on: the class's name and base, its mangled attributes, its constructor, that a frame whose file lies in a layer
-makes it answer `None`, and that this variant has SITE_PACKAGE_WHITE_LIST, substrings of file names.
-Can't tell: what is on that list, and how it is used. The executors' variant is published, and run by the tests itself.
+Based on: the class's name and base, its mangled attributes, its constructor, its answer `None` if a stack frame's file
+is in a layer, and this variant's SITE_PACKAGE_WHITE_LIST, which holds substrings of file names.
+Unknown: what is on that list, and how it is used. The executors' variant is published, and the tests run it.
 """
 
 import sys
@@ -11,7 +11,7 @@ from importlib.machinery import FileFinder, SourceFileLoader
 
 
 class WsfsImportHook(PathEntryFinder):
-    """Serves folders below `/Workspace`, and refuses them to libraries."""
+    """Finds modules in folders below `/Workspace`, for user code only."""
 
     SITE_PACKAGE_WHITE_LIST = ("/an_allowed_library/",)
     walks = 0

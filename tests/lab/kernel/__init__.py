@@ -1,4 +1,4 @@
-"""A notebook's kernel: the real ipykernel, started as Databricks starts it, and spoken to as a notebook does."""
+"""Runs cells in a notebook's kernel: the real ipykernel, started as Databricks starts it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 LAUNCHER = Path(__file__).with_name("db_ipykernel_launcher.py")
 PATIENCE = 120
-"""Seconds that a cell or a start may take."""
+"""Seconds after which a cell or a start has failed."""
 NAME = "databricks"
-"""The kernel's, among those that Jupyter knows."""
+"""The kernel's name in Jupyter's list of kernels."""
 
 
 @dataclass
 class Output:
-    """What a person sees below a cell."""
+    """What a notebook shows below a cell."""
 
     text: str = ""
     error: str = ""
     """The last line of a traceback, such as `ModuleNotFoundError: No module named 'testx'`."""
     html: list[str] = field(default_factory=list)
     died: bool = False
-    """Whether the kernel went away while it ran the cell."""
+    """Whether the kernel ended while it ran the cell."""
 
 
 class Kernel:
@@ -49,7 +49,7 @@ class Kernel:
     def __init__(
         self, notebook: Notebook, environ: Mapping[str, str] | None = None, *, before: Sequence[str] = ()
     ) -> None:
-        """`before` is a command that runs the interpreter: `strace` with a fault, or one that becomes another user."""
+        """`before` is a command that runs the interpreter, for example under `strace` or as another user."""
         node = notebook.node
         launcher = provide_kernel(node)
         specs = node.root / "kernels" / notebook.environment.name
@@ -80,18 +80,18 @@ class Kernel:
         self._stderr.close()
 
     def run(self, cell: str) -> Output:
-        """Execute a cell, and tell what a person sees. A kernel that goes away is started again, as on Databricks."""
+        """Run a cell and return its output. If the kernel ends, start it again, as Databricks does."""
         output = Output()
         asked = self.client.execute(cell)
         deadline = time.monotonic() + PATIENCE
-        alive = True
+        running = True
         while time.monotonic() < deadline:
             try:
                 message = self.client.get_iopub_msg(timeout=0.5)
             except queue.Empty:
-                # Its last messages may arrive between the moment nothing was there and the one when it was gone.
-                was_alive, alive = alive, self.manager.is_alive()
-                if not was_alive:
+                # A kernel that ends can send its last messages after this time-out, so wait once more for them.
+                was_running, running = running, self.manager.is_alive()
+                if not was_running:
                     output.died = True
                     self.restart()
                     return output
@@ -129,7 +129,7 @@ class Kernel:
 
 
 def provide_kernel(node: Node) -> Path:
-    """Lay what a kernel imports of Databricks' on a node, in the folder of its PYTHONPATH; return the launcher."""
+    """Copy the stand-ins that a kernel imports into a folder of its PYTHONPATH. Return the launcher."""
     shell = node.root / "databricks/python_shell"
     launcher = shell / "scripts" / LAUNCHER.name
     if not launcher.exists():
@@ -144,14 +144,14 @@ def provide_kernel(node: Node) -> Path:
 
 
 def provide_real_hook(node: Node, real_hook: Path) -> None:
-    """Have a node's kernels use Databricks' own hook, out of a published wheel."""
+    """Replace the stand-in for `wsfs_import_hook` by the published module, for every kernel of a node."""
     provide_kernel(node)
     shell = node.root / "databricks/python_shell"
     shutil.copy(real_hook / "wsfs_import_hook.py", shell / "dbruntime/wsfs_import_hook.py")
 
 
 def install_ipykernel(node: Node, folder: Path) -> None:
-    """Install ipykernel into the runtime's layer, where Databricks has it, and what notebooks use; fetch it first."""
+    """Fetch ipykernel and what the tests' cells use, and install both into the runtime's layer, as Databricks does."""
     wanted = ("ipykernel", "cloudpickle", "pytest", "uv")
     fetch = ("download", "--quiet", "--only-binary=:all:", "--dest", folder)
     pip(*fetch, f"--python-version=3.{node.interpreter.minor}", *wanted)
@@ -159,6 +159,6 @@ def install_ipykernel(node: Node, folder: Path) -> None:
 
 
 def as_user(uid: int) -> list[str]:
-    """Write what has a kernel run as another user: it may read the file that tells it where to listen."""
+    """Return the command that runs a kernel as another user, who then owns the kernel's connection file."""
     become = 'for last; do :; done; chown "$0" "$last"; exec setpriv --reuid="$0" --regid="$0" --clear-groups "$@"'
     return ["sh", "-c", become, str(uid)]

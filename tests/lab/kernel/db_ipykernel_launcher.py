@@ -1,9 +1,13 @@
-"""Stand-in for `/databricks/python_shell/scripts/db_ipykernel_launcher.py`, which is published nowhere.
+"""Stand-in for `/databricks/python_shell/scripts/db_ipykernel_launcher.py`, which is not published.
 
-Stands on: that a notebook environment's interpreter runs it with `-f <connection file>`; that `sys_path_init` shapes
-the path as the kernel starts; that workspace folders are served by `WsfsImportHook`, here the published one; that
-autoreload's hook wraps `builtins.__import__`; that `PythonPathHook` runs as the notebook's folder changes; and that the
-kernel is ipykernel's. Can't tell: in which order all that is done, or what else is.
+Based on these facts:
+- a notebook environment's interpreter runs it with `-f <connection file>`;
+- `sys_path_init` changes `sys.path` as the kernel starts;
+- `WsfsImportHook`, here the published one, finds modules in workspace folders;
+- autoreload's hook wraps `builtins.__import__`;
+- `PythonPathHook` runs when the notebook's folder changes;
+- the kernel is ipykernel's.
+Unknown: in which order this is done, and what else is.
 """
 
 import os
@@ -20,12 +24,12 @@ from dbruntime.WsfsPathFinder import WsfsPathFinder
 from ipykernel.kernelapp import IPKernelApp
 
 PREFIX = os.environ["WSFS_TEST_DIR"]
-"""The folder that `/Workspace` lies in, as the published hook calls it."""
+"""The folder that contains `/Workspace`; the published hook calls it that."""
 busy = []
 
 
 def make_hook(path):
-    """Make the hook for a path entry; it asks all path hooks for a file finder, this one among them."""
+    """Return the hook for a path entry. Its constructor asks every path hook for a file finder, and this one too."""
     if busy:
         raise ImportError(path)
     busy.append(path)
@@ -36,22 +40,22 @@ def make_hook(path):
 
 
 class Library:
-    """What `dbutils.library` is."""
+    """Stands for `dbutils.library`."""
 
     def restartPython(self):
-        """Have the kernel started again, as whoever manages it does when it is gone; what was printed is sent first."""
+        """End the kernel, which its manager then starts again. Output that has been printed is sent first."""
         IPKernelApp.instance().close()
         os._exit(0)
 
 
 class DBUtils:
-    """What is known of `dbutils` in a notebook: its name, and one method."""
+    """Stands for a notebook's `dbutils`, of which the tests use one method."""
 
     library = Library()
 
 
 def main():
-    """Put Databricks' hooks in place, and run the kernel."""
+    """Install Databricks' hooks, and run the kernel."""
     sys.path_hooks.insert(0, make_hook)
     sys.path_importer_cache.clear()
     sys.meta_path.insert(0, WsfsPathFinder())

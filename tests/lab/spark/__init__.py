@@ -1,7 +1,7 @@
-"""A real Spark on a node: a driver in a notebook, two executors, and their Python workers.
+"""Runs Apache's Spark on a node: a driver in a notebook, two executors, and their Python workers.
 
-Spark is Apache's, from PyPI, and lies where Databricks has its own; pandas and pyarrow lie in the runtime's layer. The
-executors are processes of this machine, so every file of the node is theirs as well.
+Spark comes from PyPI, and is in the folder where Databricks has its own. pandas and pyarrow are in the runtime's layer.
+The executors run on this machine, so they see every file of the node.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PYSPARK = "pyspark==4.0.5"
-"""As DBR 17.3 has it; for Java 17 and later, and Python 3.9 to 3.13."""
+"""The version of DBR 17.3. It needs Java 17 or later, and Python 3.9 to 3.13."""
 PY4J = "python/lib/py4j-0.10.9.9-src.zip"
-"""The archive that it needs on its path."""
+"""The archive that PySpark needs on `sys.path`."""
 PANDAS = ("pandas==2.2.3", "numpy==2.1.3", "pyarrow==18.1.0")
-"""What Spark moves rows with, for Python 3.10 to 3.13."""
+"""The packages that Spark uses to move rows, for Python 3.10 to 3.13."""
 PATIENCE = 240
-"""Seconds that the start, a job or the end may take."""
+"""Seconds after which the start, a job or the end has failed."""
 DATABRICKS_OWN = ("worker_util.py", "wsfs_import_hook.py")
-"""The files of Databricks' own `pyspark` that run in the workers where they are given."""
+"""The files of Databricks' own `pyspark` that `install_spark` can add."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker saw."""
+    """What a worker reports."""
 
-    said: str
-    """What the package's `function1` returned, or why it can't be imported."""
+    outcome: str
+    """What the package's `function1` returned, or why the package can't be imported."""
     python: str
     executor: str
     """The executor's folder."""
@@ -107,7 +107,7 @@ class Spark:
     def __exit__(self, *_: object) -> None:
         processes = find_processes(self.environ["SPARK_HOME"])
         for stream in self._streams():
-            stream.close()  # the driver's way to know that there are no more jobs
+            stream.close()  # the driver ends at the end of its input
         left = [process for process in processes if not has_ended(process)]
         for process in left:
             os.kill(process, signal.SIGKILL)
@@ -115,9 +115,9 @@ class Spark:
         assert not left, self.log.read_text()
 
     def run(self, name: str, way: str, python: Path, environ: Mapping[str, str] | None = None) -> list[Answer]:
-        """Look for a package in one new worker on each executor, by one of the driver's ways.
+        """Import a package in a new worker on each executor, in one of the driver's ways. Return both answers.
 
-        Workers are forked from an interpreter that the executor starts for the first job of that environment.
+        An executor forks workers from an interpreter, which it starts for the first job of each environment.
         """
         job = {"name": name, "way": way, "python": str(python), "environ": dict(environ or {})}
         stdin, _ = self._streams()
@@ -126,7 +126,7 @@ class Spark:
         return [Answer(*answer) for answer in json.loads(self._read())]
 
     def _read(self) -> str:
-        """Read a line from the driver; where it has gone or is stuck, show its log."""
+        """Return a line from the driver. If it has ended or hangs, fail with its log."""
         _, stdout = self._streams()
         ready, _, _ = select.select([stdout], [], [], PATIENCE)
         line = stdout.readline() if ready else ""
@@ -140,24 +140,24 @@ class Spark:
 
 
 def submit_arguments(options: Mapping[str, str]) -> str:
-    """Write options as Spark takes them from the environment."""
+    """Format options as Spark reads them from the environment."""
     return " ".join([*(f"--conf {name}={value}" for name, value in options.items()), "pyspark-shell"])
 
 
 def find_processes(mark: str) -> list[int]:
-    """Find the processes that have something in their environment."""
+    """Return the processes whose environment contains a text."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in folder.joinpath("environ").read_bytes():
                 found.append(int(folder.name))
-        except OSError:  # it has ended, or is not ours
+        except OSError:  # the process has ended, or belongs to another user
             continue
     return found
 
 
 def has_ended(process: int) -> bool:
-    """Wait for the end of a process that need not be a child; False if it does not come."""
+    """Wait for a process, which need not be a child. Return whether it has ended in time."""
     try:
         descriptor = os.pidfd_open(process)
     except ProcessLookupError:
@@ -169,9 +169,9 @@ def has_ended(process: int) -> bool:
 
 
 def install_spark(node: Node, databricks_own: Path | None = None) -> None:
-    """Lay Spark on a node, and install pandas into the runtime's layer; both are fetched first.
+    """Fetch Spark and pandas; copy Spark to a node, and install pandas into the runtime's layer.
 
-    With a folder of Databricks' own `pyspark`, workers run the code that lays out their path out of that.
+    `databricks_own` is the folder of Databricks' own `pyspark`: workers then run its code that changes `sys.path`.
     """
     require("java")
     pyspark = (
@@ -180,7 +180,7 @@ def install_spark(node: Node, databricks_own: Path | None = None) -> None:
     home = node.root / "databricks/spark"
     for name in ("bin", "jars"):
         (home / name).symlink_to(pyspark / name)
-    # A tree of its own, and not the archive that Spark puts first on a worker's path.
+    # A folder, because Spark would put an archive first on a worker's `sys.path`.
     code = home / "python/pyspark"
     left_out = shutil.ignore_patterns("bin", "data", "examples", "jars", "licenses", "python", "sbin", "tests")
     shutil.copytree(pyspark, code, ignore=left_out)
@@ -196,13 +196,13 @@ def install_spark(node: Node, databricks_own: Path | None = None) -> None:
 
 
 def lay_out_workers_path(node: Node) -> None:
-    """Have the cluster libraries' Python find the layers below its own, as a notebook's does: by a `.pth` file."""
+    """Put the lower layers on the path of the cluster libraries' Python by a `.pth` file, as in a notebook."""
     below = node.make_notebook().layers[2:]
     node.layer(node.cluster_libraries).joinpath("sites.pth").write_text("".join(f"{entry}\n" for entry in below))
 
 
 def fetch_once(name: str, into: str, *command: str) -> Path:
-    """Fetch something by pip into a folder of a cache outside the repository, unless it is there. Raises FetchError."""
+    """Run a command of pip into a cache folder outside the repository, once. Return the folder. Raises FetchError."""
     cache = user_cache_path("dbx-patch") / "spark"
     folder = cache / name
     if not folder.exists():
@@ -210,6 +210,6 @@ def fetch_once(name: str, into: str, *command: str) -> Path:
         with tempfile.TemporaryDirectory(dir=cache) as temporary:
             fresh = Path(temporary, name)
             pip(*command, "--quiet", into, fresh)
-            with contextlib.suppress(OSError):  # another test process was first
+            with contextlib.suppress(OSError):  # another test process has fetched it first
                 fresh.rename(folder)
     return folder

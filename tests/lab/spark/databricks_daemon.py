@@ -1,6 +1,6 @@
-"""Starts Spark's worker daemon with Databricks' `setup_spark_files` in the place of Spark's own.
+"""Starts Spark's worker daemon with Databricks' `setup_spark_files` instead of Spark's own.
 
-It reads what Databricks' Spark sends to a worker, which is two strings more than Spark's own does. They come from here.
+Databricks' Spark sends a worker two more strings than Apache's. This module adds them to the stream.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pyspark.worker_util import setup_spark_files
 
 
 class Preceded:
-    """A stream with something before it."""
+    """A stream that starts with other bytes."""
 
     def __init__(self, first: bytes, rest: IO[bytes]) -> None:
         self.first = io.BytesIO(first)
         self.rest = rest
 
     def read(self, size: int) -> bytes:
-        """Read from the first, and then from the rest; a reader asks for no more than one value at once."""
+        """Read the first bytes, then the stream. Each call asks for one value, so no call needs both."""
         return self.first.read(size) or self.rest.read(size)
 
 
 def set_up(stream: IO[bytes]) -> None:
-    """Run Databricks' code on what Spark sends."""
+    """Run Databricks' code on what Apache's Spark sends."""
     more = io.BytesIO()
     for text in ("isolated_", "/virtualenv"):
         write_with_length(text.encode(), more)

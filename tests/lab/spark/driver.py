@@ -1,6 +1,6 @@
-"""The driver: starts Spark, and does one job for each line of JSON that it reads; a job looks for a package in workers.
+"""The driver: starts Spark, and runs a job for each line of JSON on stdin. A job imports a package in workers.
 
-It is run by a node's interpreter. What workers run travels by value, as from a notebook.
+A node's interpreter runs this file as a script, so its functions are sent to workers by value, as from a notebook.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from pyspark.sql.functions import lit, pandas_udf, udf
 
 
 def look(name: str) -> str:
-    """Tell what an import of a package comes to in this process, and which process this is."""
+    """Import a package here. Return what its `function1` returns, the interpreter, and the executor's folder."""
     try:
-        said = __import__(name).function1()
+        outcome = __import__(name).function1()
     except ModuleNotFoundError as error:
-        said = str(error)
-    return json.dumps([said, sys.executable, str(Path.cwd())])
+        outcome = str(error)
+    return json.dumps([outcome, sys.executable, str(Path.cwd())])
 
 
 def look_for_series(names: pd.Series) -> pd.Series:
-    """Look for each package."""
+    """Import the package that each row names."""
     return names.map(look)
 
 
 def look_for_frames(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Look for each package."""
+    """Import the package that each row names."""
     for frame in frames:
         yield pd.DataFrame({"answer": frame["name"].map(look)})
 
 
 def with_udf(names: DataFrame) -> DataFrame:
-    """Look by a UDF."""
+    """Import in a UDF."""
     return names.select(udf(look, "string")("name"))
 
 
 def with_pandas_udf(names: DataFrame) -> DataFrame:
-    """Look by a pandas UDF."""
+    """Import in a pandas UDF."""
     return names.select(pandas_udf(look_for_series, "string")("name"))
 
 
 def with_map_in_pandas(names: DataFrame) -> DataFrame:
-    """Look by `mapInPandas`."""
+    """Import in `mapInPandas`."""
     return names.mapInPandas(look_for_frames, "answer string")
 
 
@@ -55,15 +55,15 @@ WAYS = {"udf": with_udf, "pandas_udf": with_pandas_udf, "mapInPandas": with_map_
 
 
 def serve() -> None:
-    """Start Spark, and do the jobs until there are no more."""
+    """Start Spark, and run jobs until the end of the input."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever else is printed is no answer
+    os.dup2(2, 1)  # stdout carries answers only
     spark = SparkSession.builder.getOrCreate()
     context = spark.sparkContext
     answers.write("ready\n")
     for line in sys.stdin:
         job = json.loads(line)
-        # Spark starts other Python processes for another interpreter, and for another environment.
+        # Spark starts a Python process for each interpreter and environment.
         context.pythonExec = job["python"]
         context.environment.update(job["environ"])
         names = spark.range(2, numPartitions=2).select(lit(job["name"]).alias("name"))

@@ -1,7 +1,7 @@
 """Stand-in for `dbruntime.autoreload.discoverability.hook`.
 
-Stands on: the class's and the method's names, that it wraps `builtins.__import__`, and that it asks the allow-list.
-Can't tell: what it does with the answer, or how it is put in place.
+Based on: the names of the class and the method, its wrap of `builtins.__import__`, and its question to the allow-list.
+Unknown: what it does with the answer, and how it is installed.
 """
 
 import builtins
@@ -10,7 +10,7 @@ from dbruntime.autoreload.file_module_utils import is_file_in_allowlist
 
 
 class AutoreloadDiscoverabilityHook:
-    """Notes which imported modules autoreload is to track."""
+    """Records which imported modules autoreload has to track."""
 
     def __init__(self):
         self.tracked = set()
