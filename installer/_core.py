@@ -18,7 +18,7 @@ from dbx_patch.installer._interpreter import Answer, ask, plain_environ
 from dbx_patch.installer._places import SHIM_FILE, Place, Slot, choose_places, find_hosts, read, slot_of
 from dbx_patch.installer._proof import prove
 from dbx_patch.installer._receipts import forget, record
-from dbx_patch.installer._shown import Shown
+from dbx_patch.installer._results import Shown
 from dbx_patch.installer.files import Transaction, lock
 from dbx_patch.installer.shim_files import is_ours, list_parts, read_stamp
 from dbx_patch.sitecustomize_template import template

@@ -16,7 +16,7 @@ from typing import TextIO
 from dbx_patch import __version__, installer
 from dbx_patch._doctor import doctor
 from dbx_patch._fingerprint import fingerprint
-from dbx_patch.installer._init_script import render_init_script
+from dbx_patch.installer import render_init_script
 
 DONE, COULD_NOT = 0, 1
 """Exit codes; argparse exits with 2 on wrong usage."""

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from dbx_patch.installer._shown import Shown
+from dbx_patch.installer import Shown
 from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:

@@ -152,7 +152,7 @@ def tell_start_file(file: str) -> dict[str, Any]:
     content = read(file)
     told = {"file": redact(file), "link": may_touch(str(Path(file).parent)) and Path(file).is_symlink()}
     try:
-        from dbx_patch.installer.shim_files import is_own, list_shims, remove_every_block  # noqa: PLC0415  # it needs what may lack
+        from dbx_patch.installer import is_own, list_shims, remove_every_block  # noqa: PLC0415  # it needs what may lack
     except ImportError:
         return told | {"lines_of_ours": None}
     if content is None:
