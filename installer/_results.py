@@ -103,7 +103,7 @@ class Uninstallation(Shown):
 
     def describe(self, *, verbose: bool = False) -> str:
         """Return the text to print; with `verbose` it lists byte-code files as well."""
-        lines = [f"dbx-patch is not installed for {self.python}; there is nothing to do."]
+        lines = [f"dbx-patch is not installed for {self.python}.", "There is nothing to do."]
         if self.changed:
             done = "This would uninstall" if self.dry_run else "Uninstalled"
             then = "restore or remove" if self.dry_run else "restored or removed"
