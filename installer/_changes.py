@@ -1,168 +1,122 @@
-"""The steps of an install and an uninstall: which files they change, all in one transaction."""
+"""Make the changes of an install and an uninstall, in one transaction."""
 
 from __future__ import annotations
 
-import contextlib
-import struct
-from collections.abc import Iterable
 from pathlib import Path
 
-from dbx_patch.installer._errors import InstallerError, NotLiveError
-from dbx_patch.installer._interpreter import Answer, last_line, plain_environ, run
+from dbx_patch.installer._byte_code import (
+    name_byte_code,
+    remove_with_byte_code,
+    restore_byte_code,
+    save_byte_code,
+    write_byte_code,
+)
+from dbx_patch.installer._errors import NotLiveError
+from dbx_patch.installer._interpreter import Interpreter
 from dbx_patch.installer._places import (
     PTH_FILE,
-    SHIM_FILE,
     Place,
     Slot,
-    find_hosts,
+    find_foreign_obstacle,
     find_kernel_folders,
-    find_obstacle,
+    find_loaders,
     list_sitecustomizes,
-    read,
 )
-from dbx_patch.installer._trust import scratch_folder
-from dbx_patch.installer.files import Transaction
-from dbx_patch.installer.shim_files import add_block, is_ours, list_parts, list_shims, remove_block, render, write_pth
+from dbx_patch.installer.files import Transaction, read
+from dbx_patch.installer.shim_files import (
+    add_block,
+    is_shim_file,
+    list_parts,
+    list_shims,
+    remove_block,
+    render,
+    write_pth,
+)
+from dbx_patch.sitecustomize_template import SHIM
 
-SAVED = ".before-dbx-patch"
-"""Marks the byte code of somebody else's `sitecustomize` as it was, kept beside it until the shim is uninstalled."""
 
+def install_into(transaction: Transaction, interpreter: Interpreter, place: Place) -> None:
+    """Install the shim at a place, and remove the loaders that an earlier install left at other places.
 
-def put_into(transaction: Transaction, answer: Answer, place: Place) -> None:
-    """Put the shim into a place, and take it out of those where it was before.
-
-    Raises NotLiveError if that is of no use, InstallerError if a file can't be compiled, and OSError.
+    Raises NotLiveError if the shim could not run in notebooks from there, InstallerError if a file can't be compiled,
+    and OSError.
     """
-    kernels = [] if place.slot is Slot.PTH else [find_kernel_host(answer)]
-    hosts = [place.host, *(host for host in kernels if host and host.resolve() != place.host.resolve())]
-    for host, shim in find_hosts(answer):
-        if shim == place.shim and host.resolve() not in [kept.resolve() for kept in hosts]:
-            restore_host(transaction, answer, host, shim)
-    for file, content in render(answer, place.shim).items():
+    loaders = [] if place.slot is Slot.PTH else find_kernel_loaders(interpreter, place)
+    loaders = [place.loader, *(loader for loader in loaders if loader.resolve() != place.loader.resolve())]
+    needed = [loader.resolve() for loader in loaders]
+    for loader, shim in find_loaders(interpreter):
+        if shim == place.shim and loader.resolve() not in needed:
+            restore_loader(transaction, interpreter, loader, shim)
+    # The shim before what loads it: a Python that starts in between runs no half install.
+    for file, content in render(place.shim, interpreter.version, interpreter.prefix).items():
         transaction.write(file, content)
-        write_byte_code(transaction, answer, file)
+        write_byte_code(transaction, interpreter, file)
     if place.slot is Slot.PTH:
-        transaction.write(place.host, write_pth(str(place.shim)))
+        transaction.write(place.loader, write_pth(str(place.shim)))
     else:
-        for host in hosts:
-            extend_host(transaction, answer, host, place.shim)
+        for loader in loaders:
+            extend_loader(transaction, interpreter, loader, place.shim)
 
 
-def find_kernel_host(answer: Answer) -> Path | None:
-    """Find somebody else's `sitecustomize` that stands before all others in a kernel.
+def find_kernel_loaders(interpreter: Interpreter, place: Place) -> list[Path]:
+    """Return the foreign `sitecustomize` that comes before all others in a kernel, if there is one.
 
-    Raises NotLiveError if it can't be extended.
+    Raises NotLiveError if it can't be extended: then nothing that is extended instead would run in notebooks.
     """
-    folders = find_kernel_folders(answer)
+    folders = find_kernel_folders(interpreter)
     if not folders:
-        return None
-    host = list_sitecustomizes(folders[0])[0]
-    obstacle = find_obstacle(Place(Slot.FOREIGN, answer.purelib / SHIM_FILE, host))
+        return []
+    loader = list_sitecustomizes(folders[0])[0]
+    obstacle = find_foreign_obstacle(Place(Slot.FOREIGN, place.shim, loader))
     if obstacle:
-        msg = f"A notebook's kernel loads {host} before all others, and {obstacle}"
+        msg = f"Notebook kernels import {loader} before all others.\n{obstacle}"
         raise NotLiveError(msg)
-    return host
+    return [loader]
 
 
-def take_away(transaction: Transaction, answer: Answer) -> None:
-    """Remove the shim, and restore what loads it."""
-    own = answer.purelib / SHIM_FILE
-    hosts = [(host, shim) for host, shim in find_hosts(answer) if shim in {own, host}]
-    for host, shim in reversed(hosts):  # as they were added to a file, the last one first
-        restore_host(transaction, answer, host, shim)
+def remove_from(transaction: Transaction, interpreter: Interpreter) -> None:
+    """Remove the shim of an interpreter's environment, and restore what loads it."""
+    own = interpreter.purelib / SHIM
+    loaders = [(loader, shim) for loader, shim in find_loaders(interpreter) if shim in {own, loader}]
+    for loader, shim in reversed(loaders):  # the block that was added last goes first
+        restore_loader(transaction, interpreter, loader, shim)
     for file in (own, *list_parts(own)):
-        if hosts or is_ours(read(file)):
+        if loaders or is_shim_file(read(file)):
             remove_with_byte_code(transaction, file)
-    for file in answer.sitecustomizes:
-        if not list_shims(transaction.read(file.resolve()) or b""):  # deleted by hand, or by a package manager
-            byte_code = byte_code_of(file, answer)
-            transaction.rename(saved(byte_code), byte_code)
+    for file in interpreter.sitecustomizes:
+        if not list_shims(transaction.read(file.resolve()) or b""):
+            # The block can be gone already: deleted by hand, or with the file by a package manager's upgrade.
+            restore_byte_code(transaction, interpreter, file)
 
 
-def extend_host(transaction: Transaction, answer: Answer, host: Path, shim: Path) -> None:
-    """Have a `sitecustomize` load the shim: somebody else's, or one of our own where there is none.
+def extend_loader(transaction: Transaction, interpreter: Interpreter, loader: Path, shim: Path) -> None:
+    """Have a `sitecustomize` load the shim: a foreign one, or a new one if there is none.
 
-    Somebody else's keeps its modification time: with it and its old size, its old byte code is good again once our
-    lines are gone.
+    A foreign one keeps its modification time. Once the block is gone, its size is the old one as well, and then the
+    saved byte code is valid again.
     """
-    before = host.read_bytes() if host.exists() else None
+    before = loader.read_bytes() if loader.exists() else None
     after = add_block(before, str(shim))
     if after != before:
         if before is not None and not list_shims(before):
-            byte_code = byte_code_of(host, answer)
-            transaction.rename(byte_code, saved(byte_code))
-        transaction.write(host.resolve(), after, like=host if before is not None else None)
-    write_byte_code(transaction, answer, host)
+            save_byte_code(transaction, interpreter, loader)
+        # To the target of a link, as Debian's in /usr/lib, which links to /etc: a rename would replace the link.
+        transaction.write(loader.resolve(), after, like=loader if before is not None else None)
+    write_byte_code(transaction, interpreter, loader)
 
 
-def restore_host(transaction: Transaction, answer: Answer, host: Path, shim: Path) -> None:
-    """Take what loads a shim, or is one, out of a file; remove the file if it was made for that."""
-    if host.name == PTH_FILE:
-        transaction.remove(host)
+def restore_loader(transaction: Transaction, interpreter: Interpreter, loader: Path, shim: Path) -> None:
+    """Remove the block that loads or is a shim; remove the file if the installer created it for that."""
+    if loader.name == PTH_FILE:
+        transaction.remove(loader)
         return
-    after = remove_block(transaction.read(host.resolve()) or b"", "" if shim == host else str(shim))
+    after = remove_block(transaction.read(loader.resolve()) or b"", "" if shim == loader else str(shim))
     if after is None:
-        remove_with_byte_code(transaction, host)
+        remove_with_byte_code(transaction, loader)
         return
-    transaction.write(host.resolve(), after, like=host)
-    if list_shims(after):  # another environment's, over the same interpreter
-        write_byte_code(transaction, answer, host)
+    transaction.write(loader.resolve(), after, like=loader)
+    if list_shims(after):  # the block of another environment over the same interpreter
+        write_byte_code(transaction, interpreter, loader)
     else:
-        byte_code = byte_code_of(host, answer)
-        transaction.remove(byte_code)
-        transaction.rename(saved(byte_code), byte_code)
-
-
-def remove_with_byte_code(transaction: Transaction, file: Path) -> None:
-    """Remove a file of ours with its byte code, of every Python and optimization level."""
-    for byte_code in sorted(file.parent.glob(f"__pycache__/{file.stem}.*.pyc")):
-        transaction.remove(byte_code)
-    transaction.remove(file)  # last: as long as it is there, the next run knows that the others are ours
-
-
-def write_byte_code(transaction: Transaction, answer: Answer, file: Path) -> None:
-    """Cache a file's byte code: who starts Python later may not be allowed to, and would compile it every time."""
-    byte_code = byte_code_of(file, answer)
-    if file.resolve() not in transaction.changed and is_fresh(byte_code, file, answer):
-        return
-    if transaction.dry_run:
-        transaction.write(byte_code, b"")
-        return
-    with scratch_folder() as folder:
-        compiled = Path(folder, "compiled.pyc")
-        code = (
-            "import py_compile, sys; py_compile.compile(sys.argv[1], sys.argv[2], doraise=True,"
-            " invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)"
-        )
-        done = run([answer.python, "-ISB", "-c", code, str(file), str(compiled)], plain_environ())
-        if done.returncode:
-            cause = last_line(done.stderr)
-            msg = f"{answer.python} can't compile {file}: {cause}. Nothing was changed; mend that file first."
-            raise InstallerError(msg)
-        transaction.make_folder(byte_code.parent)
-        transaction.write(byte_code, compiled.read_bytes())
-
-
-def byte_code_of(file: Path, answer: Answer) -> Path:
-    """Name the file in which an interpreter caches a module's byte code (:pep:`3147`)."""
-    return file.parent / "__pycache__" / f"{file.stem}.{answer.cache_tag}.pyc"
-
-
-def saved(byte_code: Path) -> Path:
-    """Name the file that keeps byte code as it was."""
-    return byte_code.with_name(byte_code.name + SAVED)
-
-
-def is_fresh(byte_code: Path, file: Path, answer: Answer) -> bool:
-    """Tell whether cached byte code is of a file as it stands, by the header that Python compares (:pep:`552`)."""
-    status = file.stat()
-    header = answer.magic + struct.pack("<III", 0, int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
-    return (read(byte_code) or b"").startswith(header)
-
-
-def sweep(answer: Answer, changed: Iterable[Path]) -> None:
-    """Remove the byte code folders that have been emptied, also by a run that was killed before it came to that."""
-    for folder in {answer.purelib / "__pycache__", *(path.parent for path in changed)}:
-        if folder.name == "__pycache__":
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        transaction.remove(name_byte_code(loader, interpreter))
+        restore_byte_code(transaction, interpreter, loader)

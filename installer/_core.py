@@ -1,214 +1,80 @@
-"""Installs the shim, takes it away, and tells how it stands: the order of the steps, each of which lies elsewhere."""
+"""Install the shim, uninstall it, and report its state: the order of the steps."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from dbx_patch.installer._changes import put_into, sweep, take_away
-from dbx_patch.installer._errors import InstallerError, NotLiveError
-from dbx_patch.installer._interpreter import Answer, ask, plain_environ
-from dbx_patch.installer._places import SHIM_FILE, Place, Slot, choose_places, find_hosts, read, slot_of
-from dbx_patch.installer._proof import prove
+from dbx_patch.installer._byte_code import sweep
+from dbx_patch.installer._changes import install_into, remove_from
+from dbx_patch.installer._errors import InstallerError, NotLiveError, explain
+from dbx_patch.installer._interpreter import NAME_ANOTHER, Interpreter, plain_environ, probe
+from dbx_patch.installer._places import Place, Slot, choose_places, find_loaders, find_slot
+from dbx_patch.installer._proof import verify
 from dbx_patch.installer._receipts import forget, record
-from dbx_patch.installer._results import Shown
-from dbx_patch.installer.files import Transaction, lock
-from dbx_patch.installer.shim_files import is_ours, list_parts, read_stamp
-from dbx_patch.sitecustomize_template import template
+from dbx_patch.installer._results import Installation, Status, Uninstallation, name_command
+from dbx_patch.installer.files import Transaction, lock, read
+from dbx_patch.installer.shim_files import is_shim_file, list_parts, read_stamp
+from dbx_patch.sitecustomize_template import SHIM, template
 from packaging.version import InvalidVersion, Version
 
-
-@dataclass(frozen=True, slots=True)
-class Installation(Shown):
-    """What `install` did."""
-
-    python: str
-    version: str
-    slot: Slot | None
-    file: str
-    """The shim."""
-    host: str
-    """What loads it: in slot 1 a `sitecustomize` of our own, in slot 2 somebody else's, in slot 3 a `.pth` file."""
-    changed: list[str] = field(default_factory=list)
-    """The files that were written or removed; none if it was installed already."""
-    proof_ms: int = 0
-    """Milliseconds it took to start the interpreter and a notebook environment, and see the shim alive in both."""
-    kept: bool = False
-    """Whether a newer version was there, and was left alone."""
-    passed_over: list[str] = field(default_factory=list)
-    """Why slots before this one did not serve."""
-    dry_run: bool = False
-    """Whether nothing was done, and `changed` tells what would be."""
-
-    def __str__(self) -> str:
-        if self.kept:
-            newer = f"dbx-patch {self.version} is installed for {self.python}, which is newer than {template.VERSION}"
-            return f"{newer}; it was kept.\nTo replace it, run the same with --force."
-        if self.dry_run:
-            head = (
-                f"This would install dbx-patch {self.version} for {self.python} (slot {self.slot}), and write or remove"
-            )
-            return "\n".join([f"{head}:", *indent(self.changed or ["nothing"])])
-        lines = [f"dbx-patch {self.version} is already installed for {self.python}; nothing was changed."]
-        if self.changed:
-            lines = [f"Installed dbx-patch {self.version} for {self.python}:", *indent(self.changed)]
-        lines += [f"A better place could not be had: {reason}." for reason in self.passed_over]
-        if self.slot == Slot.FOREIGN:
-            lines.append(f"{self.host} is somebody else's; it runs as before, and then loads {self.file}.")
-        alone = self.slot == Slot.PTH
-        where = (
-            "there, which is good for this environment alone,"
-            if alone
-            else "there, and in notebook environments made from it,"
-        )
-        lines.append(f"Seen alive {where} in {self.proof_ms} ms.")
-        if self.changed:
-            lines.append("Notebooks that are running now pick it up when they are restarted.")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Uninstallation(Shown):
-    """What `uninstall` did."""
-
-    python: str
-    changed: list[str] = field(default_factory=list)
-    """The files that were restored or removed; none if there was nothing to do."""
-    still_live: str | None = None
-    """The shim of another environment that runs in this interpreter, if one does."""
-    dry_run: bool = False
-    """Whether nothing was done, and `changed` tells what would be."""
-
-    def __str__(self) -> str:
-        lines = [f"dbx-patch is not installed for {self.python}; there is nothing to do."]
-        if self.changed:
-            done = "This would uninstall" if self.dry_run else "Uninstalled"
-            then = ", and restore or remove:" if self.dry_run else "; restored or removed:"
-            lines = [f"{done} dbx-patch for {self.python}{then}", *indent(self.changed)]
-        if self.still_live:
-            then = "to uninstall that one, run this by its own environment's Python"
-            lines.append(f"{self.still_live} runs there as well; {then}.")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Status(Shown):
-    """How the shim stands in one interpreter, as this process's environment starts it."""
-
-    python: str
-    live: bool
-    version: str | None
-    """The running shim's version, else the installed one's."""
-    slot: int | None
-    file: str | None
-    """The running shim's file, else the installed one's."""
-    shadowed_by: str | None
-    """Somebody else's `sitecustomize` that stands before the installed shim and does not load it."""
-    disabled: bool
-    """Whether DBX_PATCH_DISABLE turns it off in this environment."""
-    hooks: dict[str, str]
-    """The modules of the import hooks that the shim knows, each with its state if the shim is live."""
-    layers: list[dict[str, Any]]
-
-    def __str__(self) -> str:
-        version = self.version or "of an unknown version"
-        if self.live:
-            slot = f" (slot {self.slot})" if self.slot else ""
-            lines = [f"dbx-patch {version} is live in {self.python}, from {self.file}{slot}."]
-        elif self.file is None:
-            lines = [f"dbx-patch is not installed for {self.python}. To install it: {name_command(self.python)}"]
-        elif self.disabled:
-            lines = [f"dbx-patch {version} is installed in {self.file}, and turned off by DBX_PATCH_DISABLE."]
-        else:
-            cause = f"{self.shadowed_by} stands before it" if self.shadowed_by else "it is missing or broken"
-            lines = [f"dbx-patch {version} is installed in {self.file}, but not live: {cause}."]
-            lines.append(f"To mend that: {name_command(self.python)}")
-        for layer in self.layers:
-            lines.append(
-                f"{layer['path']}{'' if layer['opened_by_site'] else '  (its .pth files are not read by Python)'}"
-            )
-            lines += [f"  {Path(editable['pth']).name}: {editable['line']}" for editable in layer["editables"]]
-        lines.append("Databricks' import hooks that it patches:")
-        return "\n".join([*lines, *(f"  {hook}{f': {state}' if state else ''}" for hook, state in self.hooks.items())])
+RETRY = "then run the command again."
 
 
 def install(python: str, *, force: bool = False, alone: bool = False, dry_run: bool = False) -> Installation:
-    """Install the shim for an interpreter, and prove that it runs there and in a notebook environment made from it.
+    """Install the shim for an interpreter, and verify it there and in notebook environments created from it.
 
-    A newer shim is kept, and one that was edited by hand is not overwritten, but with `force`. With `alone` only the
-    slot is tried that is good for this environment alone. With `dry_run` nothing is changed, and nothing proved. Raises
-    InstallerError if it can't be done, or is not seen; then everything is as it was.
+    A newer shim is kept, and one that was edited by hand is refused, unless `force` is set. With `alone`, only the slot
+    that works in this environment only is tried. With `dry_run`, nothing is changed or verified.
+
+    Raises InstallerError if the install or its verification fails. Then everything is restored.
     """
-    with work_on(python) as answer:
-        shim = answer.purelib / SHIM_FILE
-        kept = None if force else find_newer(shim)
-        if kept:
-            host = next((host for host, loaded in find_hosts(answer) if loaded == shim), None)
-            return Installation(python, kept, slot_of(host), str(shim), str(host), kept=True)
+    with lock_and_probe(python) as interpreter:
+        shim = interpreter.purelib / SHIM
+        newer = None if force else find_newer(shim)
+        if newer:
+            loader = next((loader for loader, loaded in find_loaders(interpreter) if loaded == shim), None)
+            return Installation(python, newer, find_slot(loader), str(shim), str(loader), kept=True)
         if not force:
             refuse_edited(shim)
-        places, reasons = choose_places(answer)
+        places, reasons = choose_places(interpreter)
         for place in places:
             if alone and place.slot is not Slot.PTH:
                 continue
             try:
-                done = put(answer, place, reasons, dry_run=dry_run)
+                done = install_at(interpreter, place, reasons, dry_run=dry_run)
             except (NotLiveError, PermissionError) as error:
                 reasons.append(explain(error))
                 continue
             if not dry_run:
-                record(python, shim, {"version": done.version, "slot": done.slot, "host": done.host})
+                record(python, shim, {"version": done.version, "slot": done.slot, "loader": done.loader})
             return done
-    raise InstallerError(give_up(python, reasons))
+    raise give_up(python, reasons)
 
 
-def uninstall(python: str, *, dry_run: bool = False) -> Uninstallation:
-    """Remove the shim of an interpreter, whichever version wrote it, and restore every other file.
+def install_at(interpreter: Interpreter, place: Place, passed_over: list[str], *, dry_run: bool) -> Installation:
+    """Install the shim at a place, and verify that it runs.
 
-    Raises InstallerError if that can't be done; then everything is as it was.
-    """
-    with work_on(python) as answer:
-        with Transaction(dry_run=dry_run) as transaction:
-            take_away(transaction, answer)
-            changed = transaction.changed
-            live = ask(python, plain_environ()).live if changed and not dry_run else answer.live
-            own = live is not None and Path(live["file"]).parent.resolve() == answer.purelib
-            if live and own and not dry_run:
-                msg = f"{live['file']} still runs in {python}. Everything was put back."
-                raise InstallerError(msg)
-        if not dry_run:
-            sweep(answer, changed)
-            forget(answer.purelib / SHIM_FILE)
-    elsewhere = live["file"] if live and not own else None
-    return Uninstallation(python, [str(path) for path in changed], elsewhere, dry_run=dry_run)
-
-
-def put(answer: Answer, place: Place, passed_over: list[str], *, dry_run: bool) -> Installation:
-    """Put the shim into a place, and prove that it runs.
-
-    Raises NotLiveError if it does not, InstallerError if that can't be told, and OSError; then everything is put back.
+    Raises NotLiveError if it doesn't, InstallerError if that can't be verified, and OSError. Then everything is
+    restored.
     """
     with Transaction(dry_run=dry_run) as transaction:
-        put_into(transaction, answer, place)
+        install_into(transaction, interpreter, place)
         started = time.monotonic()
         if not dry_run:
-            prove(answer, place)
+            verify(interpreter, place)  # inside: if it raises, the transaction is undone
         proof_ms = round((time.monotonic() - started) * 1000)
     if not dry_run:
-        sweep(answer, transaction.changed)
+        sweep(interpreter, transaction.changed)
     return Installation(
-        answer.python,
+        interpreter.python,
         template.VERSION,
         place.slot,
         str(place.shim),
-        str(place.host),
+        str(place.loader),
         [str(path) for path in transaction.changed],
         proof_ms,
         passed_over=passed_over,
@@ -216,55 +82,79 @@ def put(answer: Answer, place: Place, passed_over: list[str], *, dry_run: bool) 
     )
 
 
+def uninstall(python: str, *, dry_run: bool = False) -> Uninstallation:
+    """Remove the shim of an interpreter, whichever version installed it, and restore every other file.
+
+    Raises InstallerError if that fails. Then everything is as it was before.
+    """
+    with lock_and_probe(python) as interpreter:
+        with Transaction(dry_run=dry_run) as transaction:
+            remove_from(transaction, interpreter)
+            changed = transaction.changed
+            live = probe(python, plain_environ()).live if changed and not dry_run else interpreter.live
+            own = live is not None and Path(live["file"]).parent.resolve() == interpreter.purelib
+            if live and own and not dry_run:
+                msg = f"The shim is still live in {python}, and everything was restored.\nIt is {live['file']}."
+                raise InstallerError(msg, fix=f"remove what else loads this file, {RETRY}")
+        if not dry_run:
+            sweep(interpreter, changed)
+            forget(interpreter.purelib / SHIM)
+    elsewhere = live["file"] if live and not own else None
+    return Uninstallation(python, [str(path) for path in changed], elsewhere, dry_run=dry_run)
+
+
 def status(python: str) -> Status:
-    """Tell how the shim stands in an interpreter. Changes nothing. Raises InstallerError if it can't be started."""
-    answer = ask(python)
-    live = answer.live or {}
-    hosts = find_hosts(answer)
-    own = answer.purelib / SHIM_FILE
-    installed = [*(shim for _, shim in hosts), *([own] if is_ours(read(own)) else [])]
+    """Return the state of the shim in an interpreter. Raises InstallerError if the interpreter can't be started."""
+    interpreter = probe(python)
+    live = interpreter.live or {}
+    loaders = find_loaders(interpreter)
+    own = interpreter.purelib / SHIM
+    installed = [*(shim for _, shim in loaders), *([own] if is_shim_file(read(own)) else [])]
     shim = Path(live["file"]) if live else next(iter(installed), None)
-    host = next((host for host, loaded in hosts if loaded == shim), None)
-    first = next(iter(answer.sitecustomizes), None)
+    loader = next((loader for loader, loaded in loaders if loaded == shim), None)
+    first = next(iter(interpreter.sitecustomizes), None)
     stamp = read_stamp(read(shim)) if shim else None
     return Status(
         python=python,
         live=bool(live),
         version=live.get("version") or (stamp.version if stamp else None),
-        slot=slot_of(host),
+        slot=find_slot(loader),
         file=str(shim) if shim else None,
-        shadowed_by=str(first) if shim and first and not live and first != host else None,
+        shadowed_by=str(first) if shim and first and not live and first != loader else None,
         disabled=template.is_switched_on(b"DBX_PATCH_DISABLE"),
         hooks=live.get("hooks") or dict.fromkeys(template.HOOKS, ""),
-        layers=list(answer.layers),
+        layers=list(interpreter.layers),
     )
 
 
-# Before
+# Before a change
 
 
 @contextlib.contextmanager
-def work_on(python: str) -> Iterator[Answer]:
-    """Ask an interpreter, and hold the folders that the answer is about while it is acted on.
+def lock_and_probe(python: str) -> Iterator[Interpreter]:
+    """Hold the folders that an install for an interpreter changes, and yield the interpreter's description.
 
-    Raises InstallerError if the interpreter can't be used, or somebody else holds them.
+    Raises InstallerError if the interpreter can't be used, another installer holds a folder, or a change fails.
     """
-    answer = ask(python, plain_environ())
-    if not answer.purelib.is_dir():
-        msg = f"{python} has no site-packages to install into: {answer.purelib} is not there. Nothing was changed."
-        raise InstallerError(msg)
-    files = [answer.purelib / SHIM_FILE, *answer.sitecustomizes, *(host for host, _ in find_hosts(answer))]
+    interpreter = probe(python, plain_environ())
+    if not interpreter.purelib.is_dir():
+        msg = f"Nothing was changed for {python}.\nIts site-packages folder does not exist: {interpreter.purelib}."
+        raise InstallerError(msg, fix=f"create that folder, or {NAME_ANOTHER}")
+    loaders = [loader for loader, _ in find_loaders(interpreter)]
+    files = [interpreter.purelib / SHIM, *interpreter.sitecustomizes, *loaders]
     folders = [folder for file in files for folder in (file.parent, file.parent / "__pycache__", file.resolve().parent)]
     try:
         with lock(folders):
-            yield ask(python, plain_environ())  # it may be another by now
+            # Again, now under the lock: another installer can have changed everything while this one waited. The
+            # first answer only served to find the folders.
+            yield probe(python, plain_environ())
     except OSError as error:
-        msg = f"{explain(error)}. Nothing was changed for {python}. When that is mended, run the same again."
-        raise InstallerError(msg) from error
+        msg = f"Nothing was changed for {python}.\n{explain(error)}"
+        raise InstallerError(msg, fix=f"resolve this error, {RETRY}") from error
 
 
 def find_newer(shim: Path) -> str | None:
-    """Find the version of an installed shim that is newer than ours."""
+    """Return the version of an installed shim if it is newer than ours, else None."""
     stamp = read_stamp(read(shim))
     try:
         newer = stamp is not None and Version(stamp.version) > Version(template.VERSION)
@@ -274,41 +164,19 @@ def find_newer(shim: Path) -> str | None:
 
 
 def refuse_edited(shim: Path) -> None:
-    """Raise InstallerError for a shim that somebody has edited by hand."""
+    """Raise InstallerError if a file of the shim was edited by hand."""
     for file in (shim, *list_parts(shim)):
         stamp = read_stamp(read(file))
         if stamp and stamp.edited:
-            msg = f"{file} was edited by hand; nothing was changed. To overwrite it, run the same with --force."
-            raise InstallerError(msg)
+            msg = f"Nothing was changed.\n{file} was edited by hand."
+            raise InstallerError(msg, fix="to overwrite it, run the command again with `--force`.")
 
 
-def explain(error: Exception) -> str:
-    """Say what was met."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-    return str(error)
-
-
-def give_up(python: str, reasons: list[str]) -> str:
-    """Say what stands in the way, and what to run instead."""
-    why = "; ".join(reason.rstrip(".") for reason in reasons)
-    then = (
-        f"As root it may work: sudo {name_command(python)}"
-        if os.geteuid()
-        else "When that is mended, run the same again"
-    )
-    return (
-        f"Nothing was installed for {python}, and nothing was changed: {why}."
-        f" {then}. Until then, in a notebook: import dbx_patch; dbx_patch.patch_dbx()"
-    )
-
-
-def name_command(python: str) -> str:
-    """Write the command that installs for an interpreter, whether or not it has this package itself."""
-    command = [sys.executable, "-m", "dbx_patch.install"]
-    return shlex.join(command if python == sys.executable else [*command, "--python", python])
-
-
-def indent(files: list[str]) -> list[str]:
-    """List files, one a line."""
-    return [f"  {file}" for file in files]
+def give_up(python: str, reasons: list[str]) -> InstallerError:
+    """Return the error for when no place can be used: every reason, and what to do."""
+    fix = f"remove these obstacles, {RETRY}"
+    if os.geteuid():
+        fix = f"run `sudo {name_command(python)}`."
+    head = f"Nothing was installed for {python}, and nothing was changed."
+    until = "Until then, run `import dbx_patch; dbx_patch.patch_dbx()` in each notebook."
+    return InstallerError("\n".join([head, *reasons]), fix=f"{fix}\n{until}")

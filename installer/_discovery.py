@@ -1,4 +1,4 @@
-"""Finds the Python interpreters of a node that a notebook or an executor can come to use."""
+"""Find the interpreters of a node that notebooks and executors use."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dbx_patch.installer._errors import InstallerError
-from dbx_patch.installer._interpreter import ask, plain_environ
+from dbx_patch.installer._errors import InstallerError, explain
+from dbx_patch.installer._interpreter import plain_environ, probe
 from dbx_patch.installer._receipts import list_receipts
-from dbx_patch.installer._trust import find_exposed, own
+from dbx_patch.installer._trust import find_exposed, trusted_uids
 
 ENVIRONMENTS = ("databricks/python", "databricks/python3", "local_disk0/.ephemeral_nfs/cluster_libraries/python")
-"""The runtime's environment, and that of the cluster's libraries."""
+"""The runtime's environment, and the environment of the cluster's libraries."""
 NOTEBOOKS = "local_disk0/.ephemeral_nfs/envs/pythonEnv-*"
-"""The environments that notebooks have by now."""
+"""The environments of the notebooks that are attached now."""
 
 
 def find_interpreters(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> tuple[list[str], list[str]]:
-    """List the interpreters below a root folder, each once, with those they are made from; and why others are left out.
+    """List the interpreters below a root folder, each once, with those they were created from; and what was skipped.
 
-    An interpreter is started to be asked. So root starts none that somebody else may have put there.
+    Each line about a skipped one has the interpreter and the reason. An interpreter has to be started to describe
+    itself. Root must not run a file that another user could have placed there, so such interpreters are skipped.
     """
     found: dict[tuple[Path, Path], str] = {}
-    left_out: list[str] = []
+    skipped: list[str] = []
     seen: set[Path] = set()
     candidates = deque(list_candidates(root, environ))
     while candidates:
@@ -33,25 +34,28 @@ def find_interpreters(root: Path = Path("/"), environ: Mapping[str, str] = os.en
             continue
         seen.add(python)
         try:
-            exposed = find_exposed(python, own())
+            exposed = find_exposed(python, trusted_uids())
             if exposed:
-                left_out.append(f"{python}: others than its owner may change {exposed}")
+                skipped.append(f"{python}: other users can modify {exposed}")
                 continue
-            answer = ask(str(python), plain_environ())
-        except (InstallerError, OSError) as error:
-            left_out.append(str(error))
+            interpreter = probe(str(python), plain_environ())
+        except InstallerError as error:
+            skipped.append(" ".join(error.problem.splitlines()).rstrip("."))
             continue
-        if not answer.purelib.is_dir():
-            left_out.append(f"{python}: it has no site-packages, {answer.purelib} is not there")
+        except OSError as error:
+            skipped.append(explain(error).rstrip("."))
             continue
-        found.setdefault((answer.prefix, answer.purelib), str(python))
-        if answer.base:
-            candidates.append(answer.base)
-    return list(found.values()), left_out
+        if not interpreter.purelib.is_dir():
+            skipped.append(f"{python}: its site-packages folder does not exist: {interpreter.purelib}")
+            continue
+        found.setdefault((interpreter.prefix, interpreter.purelib), str(python))
+        if interpreter.base:
+            candidates.append(interpreter.base)
+    return list(found.values()), skipped
 
 
 def list_candidates(root: Path, environ: Mapping[str, str]) -> Iterator[Path]:
-    """List where a node's interpreters are."""
+    """List the places where a node has interpreters, if there is a file."""
     folders = [root / folder for folder in ENVIRONMENTS]
     if environ.get("DATABRICKS_ROOT_VIRTUALENV_ENV"):
         folders.insert(0, Path(environ["DATABRICKS_ROOT_VIRTUALENV_ENV"]))

@@ -1,4 +1,4 @@
-"""Asks an interpreter about itself, by starting it."""
+"""Start interpreters, and have them describe themselves."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from dbx_patch.sitecustomize_template import template
 PROBE = Path(__file__).with_name("_probe.py")
 TEMPLATE = Path(template.__file__)
 OLDEST = (3, 9)
-"""The oldest Python whose syntax the shim keeps to."""
+"""The oldest Python that can run the shim's syntax."""
 TIMEOUT = 120
-"""Seconds; a start takes some milliseconds, and on a network disk some seconds."""
+"""Seconds. A start takes milliseconds, and on a network disk some seconds."""
+NAME_ANOTHER = "name another interpreter with `--python PATH`."
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What an interpreter said of itself as it started."""
+class Interpreter:
+    """An interpreter, as it described itself when it was started."""
 
     python: str
-    """The interpreter that was asked, as it was named."""
+    """The path that the user named."""
     version: tuple[int, ...]
     """Such as `(3, 12, 1)`."""
     prefix: Path
@@ -34,43 +35,45 @@ class Answer:
     purelib: Path
     """The folder that pip installs into, with links resolved."""
     base: Path | None
-    """The interpreter that its environment was made from; None if it is none of an environment."""
+    """The interpreter that the environment was created from; None if this is not a virtual environment."""
     cache_tag: str
-    """What its byte code files are marked with, such as `cpython-312`."""
+    """The part of the byte-code files' names that is the Python's, such as `cpython-312`."""
     magic: bytes
-    """What its byte code files begin with."""
+    """The first bytes of its byte-code files."""
     sitecustomizes: tuple[Path, ...]
-    """Each file on the path that can answer `import sitecustomize`, the one that does so first."""
+    """The files on the path that can answer `import sitecustomize`. The first one does."""
     live: dict[str, Any] | None
-    """The running shim's `file`, `version` and `hooks`, if there is one."""
+    """The running shim's `file`, `version` and `hooks`; None if no shim runs."""
     layers: tuple[dict[str, Any], ...]
     """The layers on its path, each with `path`, `opened_by_site` and `editables`."""
     has_virtualenv: bool
-    """Whether `virtualenv` can make environments from it."""
+    """Whether it can import `virtualenv`, and create environments with it."""
     stderr: str
-    """What it wrote to stderr; a start that is well writes nothing."""
+    """What it wrote to stderr; normally nothing."""
 
 
-def ask(python: str, environ: dict[str, str] | None = None) -> Answer:
-    """Start an interpreter and have it describe itself.
+def probe(python: str, environ: dict[str, str] | None = None) -> Interpreter:
+    """Start an interpreter and return its description of itself.
 
-    `environ` is the environment it is started in, the current one if None. Raises InstallerError if it can't be
-    started, is no CPython, or is too old.
+    It is started in the environment `environ`, or in the current one if None. Raises InstallerError if it can't be
+    started, is not CPython, or is too old.
     """
+    # Other start-up files can print as well, so the answer is what is between two cookies nobody could print before.
     cookie = secrets.token_hex(16)
     done = run([python, "-B", str(PROBE), str(TEMPLATE), cookie], environ)
     before, _, rest = done.stdout.partition(cookie)
     answer, found, _ = rest.partition(cookie)
     if done.returncode or not found:
-        msg = f"{python} can't be started, or not be used: {last_line(done.stderr or before) or 'it said nothing'}"
-        raise InstallerError(msg)
+        reason = last_line(done.stderr or before) or "It printed nothing"
+        msg = f"{python} does not work as a Python interpreter.\n{reason.rstrip('.')}."
+        raise InstallerError(msg, fix=NAME_ANOTHER)
     facts = json.loads(answer)
     version = tuple(facts["version"])
     if facts["implementation"] != "cpython" or version < OLDEST:
         name = f"{facts['implementation']} {'.'.join(map(str, version))}"
-        msg = f"{python} is {name}; dbx-patch supports CPython {OLDEST[0]}.{OLDEST[1]} and newer."
-        raise InstallerError(msg)
-    return Answer(
+        msg = f"{python} is {name}.\ndbx-patch supports CPython {OLDEST[0]}.{OLDEST[1]} and newer."
+        raise InstallerError(msg, fix=NAME_ANOTHER)
+    return Interpreter(
         python=python,
         version=version,
         prefix=Path(facts["prefix"]).resolve(),
@@ -87,7 +90,10 @@ def ask(python: str, environ: dict[str, str] | None = None) -> Answer:
 
 
 def run(command: list[str], environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; its output is text whatever bytes it holds. Raises InstallerError if it can't start."""
+    """Run a command and return how it ended. Raises InstallerError if it can't start, or takes too long.
+
+    Its output is text whatever bytes it prints.
+    """
     try:
         return subprocess.run(
             command,
@@ -99,19 +105,27 @@ def run(command: list[str], environ: dict[str, str] | None = None) -> subprocess
             stdin=subprocess.DEVNULL,
             timeout=TIMEOUT,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        msg = f"{command[0]} can't be started: {error}"
-        raise InstallerError(msg) from error
+    except subprocess.TimeoutExpired as error:
+        reason = f"It did not end within {TIMEOUT} seconds"
+        cause: Exception = error
+    except OSError as error:
+        reason = str(error.strerror or error)
+        cause = error
+    msg = f"{command[0]} can't be started.\n{reason}."
+    raise InstallerError(msg, fix=NAME_ANOTHER) from cause
 
 
 def plain_environ() -> dict[str, str]:
-    """Give the current environment without what changes how Python starts, so that an answer holds for every start."""
+    """Return the environment without the variables that change how Python starts.
+
+    What an interpreter does in this environment, it does for every user.
+    """
     return {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DBX_PATCH_", "__PYVENV"))
     }
 
 
 def last_line(text: str) -> str:
-    """Give the last line of a traceback, which says what went wrong."""
+    """Return the last line of a text: of a traceback, the error itself."""
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""

@@ -1,7 +1,8 @@
-"""Tells, as JSON, what an interpreter sees as it starts: run by that interpreter itself, whichever it is.
+"""Describe an interpreter as JSON. The interpreter in question runs this file.
 
-It is given the shim's template and a cookie that frames the answer, for other start-up files may print as well.
-Python 3.6 can parse it, so that an interpreter that is too old says so instead of failing.
+The arguments are the shim's template, and a cookie to print before and after the answer, because other start-up files
+can print as well. Python 3.6 can parse this file, so an interpreter that is too old reports its version and does not
+fail with a SyntaxError.
 """
 
 import json
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_template(path: str) -> "Any":
-    """Load the shim as a library: its functions read layers the same way, and it does not start."""
+    """Return the shim as a library that does not start: its functions read layers the way the shim does."""
     loader = SourceFileLoader("dbx_patch_template", path)
     module = module_from_spec(spec_from_loader(loader.name, loader))  # type: ignore[arg-type]  # never None here
     sys.modules[loader.name] = module
@@ -26,7 +27,7 @@ def load_template(path: str) -> "Any":
 
 
 def find_sitecustomizes(entries: "list[str]") -> "list[str]":
-    """List the files that can answer `import sitecustomize`, the one that does so first."""
+    """List the files that can answer `import sitecustomize`, in the path's order."""
     found = []
     for entry in entries:
         spec = PathFinder.find_spec("sitecustomize", [entry])
@@ -36,10 +37,10 @@ def find_sitecustomizes(entries: "list[str]") -> "list[str]":
 
 
 def find_base() -> "str | None":
-    """Find the interpreter that this environment was made from, if it is one."""
+    """Return the interpreter that this virtual environment was created from; None if this is not one."""
     if sys.prefix == sys.base_prefix:
         return None
-    # Before 3.11 the first is guessed from the environment's own name, and need not be there.
+    # Until 3.10 is dropped: it guesses `_base_executable` from the environment's own name, and that may not exist.
     for base in (getattr(sys, "_base_executable", ""), os.path.realpath(sys.executable)):
         if base != sys.executable and os.path.exists(base):
             return base
@@ -47,7 +48,7 @@ def find_base() -> "str | None":
 
 
 def describe(template: str) -> "dict[str, Any]":
-    """Describe this interpreter."""
+    """Return what the installer has to know about this interpreter."""
     live: "Any" = sys.modules.get("dbx_patch_sitecustomize")
     facts: "dict[str, Any]" = {
         "executable": sys.executable,
@@ -63,10 +64,10 @@ def describe(template: str) -> "dict[str, Any]":
     if facts["version"] < [3, 9] or facts["implementation"] != "cpython":
         return facts
     if getattr(live, "started", False):
-        # It may be of another version; `started` and `VERSION` are what every version has.
+        # The shim may be another version's. Every version has `started` and `VERSION`.
         facts["live"] = {"file": live.__file__, "version": live.VERSION, "hooks": getattr(live, "hook_states", {})}
     shim = load_template(template)
-    # Neither this script's folder nor the roots were on the path when `site` looked for a `sitecustomize`.
+    # This script's folder and the roots were not on the path yet when `site` looked for a `sitecustomize`.
     added = getattr(getattr(live, "loaded", {}).get("editables"), "added_roots", ())
     later = {os.path.dirname(os.path.abspath(__file__)), *added}
     facts["sitecustomizes"] = find_sitecustomizes([entry for entry in sys.path if entry and entry not in later])

@@ -1,4 +1,4 @@
-"""Proves that the shim runs: by starting real interpreters."""
+"""Verify that the shim runs, by starting real interpreters."""
 
 from __future__ import annotations
 
@@ -6,66 +6,66 @@ import os
 from pathlib import Path
 
 from dbx_patch.installer._errors import InstallerError, NotLiveError
-from dbx_patch.installer._interpreter import Answer, ask, last_line, plain_environ, run
+from dbx_patch.installer._interpreter import Interpreter, last_line, plain_environ, probe, run
 from dbx_patch.installer._places import Place, Slot, find_kernel_folders
-from dbx_patch.installer._trust import scratch_folder
+from dbx_patch.installer._trust import make_scratch_folder
 from dbx_patch.sitecustomize_template import template
 
 
-def prove(answer: Answer, place: Place) -> None:
-    """Start the interpreter, and each kind of notebook environment made from it, and see the shim alive in all.
+def verify(interpreter: Interpreter, place: Place) -> None:
+    """Start the interpreter, and each kind of notebook environment created from it, and check that the shim is live.
 
-    Raises NotLiveError if it is not, InstallerError if one can't be made, and OSError.
+    `interpreter` is its description before the install. Raises NotLiveError if the shim is not live in one of them,
+    InstallerError if an environment can't be created, and OSError.
     """
-    check_alive(ask(answer.python, plain_environ()), answer, place)
-    if place.slot is Slot.PTH:  # it is good for that environment alone
+    check_live(probe(interpreter.python, plain_environ()), interpreter, place)
+    if place.slot is Slot.PTH:  # it is for this environment only
         return
-    folders = find_kernel_folders(answer)
+    folders = find_kernel_folders(interpreter)
     if folders:
         path = os.pathsep.join(map(str, folders))
-        check_alive(ask(answer.python, plain_environ() | {"PYTHONPATH": path}), answer, place)
-    with scratch_folder() as scratch:
+        check_live(probe(interpreter.python, plain_environ() | {"PYTHONPATH": path}), interpreter, place)
+    with make_scratch_folder() as scratch:
         makers = [["venv", "--without-pip"]]
-        if answer.has_virtualenv:
+        if interpreter.has_virtualenv:
             makers.append(["virtualenv", "--quiet", "--no-seed", "--app-data", f"{scratch}/cache"])
         for maker in makers:
             for with_system in ([], ["--system-site-packages"]):
                 environment = Path(scratch, "-".join([maker[0], *with_system]))
-                check_alive(make_notebook(answer, [*maker, *with_system], environment), answer, place)
+                notebook = make_notebook(interpreter, [*maker, *with_system], environment)
+                check_live(notebook, interpreter, place)
 
 
-def make_notebook(answer: Answer, maker: list[str], environment: Path) -> Answer:
-    """Make a notebook environment, and have it describe itself."""
-    done = run([answer.python, "-IB", "-m", *maker, str(environment)], plain_environ())
+def make_notebook(interpreter: Interpreter, maker: list[str], environment: Path) -> Interpreter:
+    """Create a notebook environment with `python -m maker`, and return its description of itself."""
+    done = run([interpreter.python, "-IB", "-m", *maker, str(environment)], plain_environ())
     if done.returncode:
-        cause = last_line(done.stderr or done.stdout)
-        msg = f"{answer.python} can't make a notebook environment as a proof: {cause}. Everything was put back."
-        raise InstallerError(msg)
-    major, minor = answer.version[:2]
+        cause = last_line(done.stderr or done.stdout).rstrip(".")
+        msg = (
+            f"Could not verify the install for {interpreter.python}, and everything was restored.\n"
+            f"`python -m {maker[0]}` failed to create a notebook environment.\n{cause}."
+        )
+        raise InstallerError(msg, fix=f"make `{interpreter.python} -m {maker[0]}` work, then run the command again.")
+    major, minor = interpreter.version[:2]
     layer = environment / "lib" / f"python{major}.{minor}" / "site-packages"
-    # As on Databricks: `site` opens the environment's own layer, and the layers below are plain entries.
-    layer.joinpath("layers.pth").write_text("".join(f"{below['path']}\n" for below in answer.layers), "utf-8")
-    return ask(str(environment / "bin/python"), plain_environ())
+    # As on Databricks: `site` reads the `.pth` files of the environment's own layer, the layers below are entries.
+    layer.joinpath("layers.pth").write_text("".join(f"{below['path']}\n" for below in interpreter.layers), "utf-8")
+    return probe(str(environment / "bin/python"), plain_environ())
 
 
-def check_alive(found: Answer, answer: Answer, place: Place) -> None:
-    """Raise InstallerError if an interpreter does not run the shim, or says more at start than it did before."""
+def check_live(found: Interpreter, before: Interpreter, place: Place) -> None:
+    """Raise NotLiveError if an interpreter doesn't run this version's shim, or only now writes to stderr at start."""
     if found.live is None:
         first = next(iter(found.sitecustomizes), None)
-        cause = (
-            f"{first} runs instead"
-            if first and first.resolve() != place.host.resolve()
-            else f"{place.host} did not load it"
-        )
-        said = f", and Python said: {last_line(found.stderr)}" if found.stderr else ""
-        msg = f"The shim is not alive in {found.python}: {cause}{said}"
+        cause = f"{place.loader} did not load it."
+        if first and first.resolve() != place.loader.resolve():
+            cause = f"{first} runs instead."
+        wrote = f"\nIt wrote to stderr: {last_line(found.stderr)}" if found.stderr else ""
+        msg = f"The shim is not live in {found.python}.\n{cause}{wrote}"
         raise NotLiveError(msg)
     if found.live["version"] != template.VERSION:
-        msg = (
-            f"{found.python} runs version {found.live['version']} from {found.live['file']} instead:"
-            " upgrade that one first"
-        )
-        raise NotLiveError(msg)
-    if found.stderr and not answer.stderr:
-        msg = f"{found.python} wrote to stderr as it started with the shim: {last_line(found.stderr)}"
+        msg = f"{found.python} runs dbx-patch {found.live['version']} instead.\nIts shim is {found.live['file']}."
+        raise NotLiveError(msg, fix="upgrade or uninstall that one first, with its own environment's Python.")
+    if found.stderr and not before.stderr:
+        msg = f"{found.python} wrote to stderr when it started with the shim.\n{last_line(found.stderr)}"
         raise NotLiveError(msg)

@@ -1,4 +1,4 @@
-"""Remembers what was installed, so that `--all` finds it again. Nothing depends on it: no receipt, no harm."""
+"""Record what was installed, so that `--all` finds it again. Nothing else reads the receipts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 import platformdirs
 from dbx_patch.installer._errors import InstallerError
-from dbx_patch.installer._trust import find_exposed, own
-from dbx_patch.installer.files import Before, lock, replace
+from dbx_patch.installer._trust import find_exposed, trusted_uids
+from dbx_patch.installer.files import FileState, lock, replace
 
 FORMAT = 1
-"""Raised when an older version could no longer read the file."""
+"""To be raised when an older version could no longer read the file."""
 
 
 def record(python: str, shim: Path, facts: dict[str, Any]) -> None:
-    """Note an installation of a shim, or not, where that can't be written."""
+    """Record an installation of a shim. Where that can't be written, do nothing."""
     with contextlib.suppress(OSError, InstallerError):
         receipts = read_receipts(find_file())
-        receipt = {"python": os.path.abspath(python), **facts}  # noqa: PTH100  # a link is what the person named
+        receipt = {"python": os.path.abspath(python), **facts}  # noqa: PTH100  # keeps the link that the user named
         before = receipts.get(str(shim), {})
         if receipt.items() <= before.items():
             return
@@ -31,13 +31,13 @@ def record(python: str, shim: Path, facts: dict[str, Any]) -> None:
 
 
 def forget(shim: Path) -> None:
-    """Remove the receipt of a shim, and the file with the last one."""
+    """Remove the receipt of a shim. With the last receipt the file goes as well."""
     with contextlib.suppress(OSError, InstallerError):
         change(str(shim), None)
 
 
 def list_receipts() -> list[Path]:
-    """List the interpreters that something was installed for."""
+    """List the interpreters that have a receipt."""
     try:
         pythons = [receipt.get("python") for receipt in read_receipts(find_file()).values()]
     except (OSError, InstallerError):
@@ -46,24 +46,24 @@ def list_receipts() -> list[Path]:
 
 
 def find_file() -> Path | None:
-    """Find where receipts lie; None if somebody else could put something there.
+    """Return the file with the receipts; None if another user could have written it.
 
-    The environment names the place (`$XDG_STATE_HOME`, `$HOME`), and may be another user's.
+    The environment names its folder (`$XDG_STATE_HOME`, `$HOME`). With `sudo -E` that is another user's home.
     """
     file = Path(platformdirs.user_state_dir("dbx-patch", appauthor=False), "receipts.json")
-    there = next((path for path in (file, *file.parents) if os.path.lexists(path)), file)
-    return None if not file.is_absolute() or find_exposed(there, own()) else file
+    existing = next((path for path in (file, *file.parents) if os.path.lexists(path)), file)
+    return None if not file.is_absolute() or find_exposed(existing, trusted_uids()) else file
 
 
 def read_receipts(file: Path | None) -> dict[str, dict[str, Any]]:
-    """Read the receipts, by the shim that each is of; none where there are none, or not to be understood.
+    """Return the receipts, by their shim; none if the file is missing or can't be understood.
 
-    Raises InstallerError if a newer version wrote them, which needs what this one does not know.
+    Raises InstallerError if a newer version wrote the file: it could lose what this version doesn't know.
     """
     try:
         content = json.loads(file.read_bytes()) if file else {}
         if content["format"] > FORMAT:
-            msg = f"{file} is of a newer version."
+            msg = f"A newer version of dbx-patch wrote {file}."
             raise InstallerError(msg)
         return {shim: receipt for shim, receipt in content["installations"].items() if isinstance(receipt, dict)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -71,13 +71,13 @@ def read_receipts(file: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def change(shim: str, receipt: dict[str, Any] | None) -> None:
-    """Add or remove one receipt. Raises OSError or InstallerError if that can't be done."""
+    """Add or remove one receipt. Raises OSError or InstallerError if that fails."""
     file = find_file()
     if file is None:
         return
     if receipt:
         for folder in reversed([folder for folder in file.parents if not folder.exists()]):
-            folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700)  # as the XDG base directory specification asks for
     with lock([file.parent]):
         receipts = {path: known for path, known in read_receipts(file).items() if Path(path).exists()}
         receipts.pop(shim, None)
@@ -85,9 +85,9 @@ def change(shim: str, receipt: dict[str, Any] | None) -> None:
             receipts[shim] = receipt
         if receipts:
             content = json.dumps({"format": FORMAT, "installations": receipts}, indent=2)
-            replace(file, f"{content}\n".encode(), Before(file, None))
+            replace(file, f"{content}\n".encode(), FileState(file, None))
             return
         file.unlink(missing_ok=True)
-    for folder in file.parents[:3]:  # as a rule `dbx-patch` in `state` in `.local`, as far as they are empty
+    for folder in file.parents[:3]:  # usually `.local/state/dbx-patch`; `rmdir` fails at the first one that is in use
         with contextlib.suppress(FileNotFoundError):
             folder.rmdir()

@@ -98,7 +98,7 @@ def test_makes_editable_installs_work_on_each_node_offline(
 
     assert code == 0, log
     assert log[0] == f"dbx-patch {__version__} for {node.python}, on a {role}"
-    assert log[-1].startswith(f"dbx-patch {__version__} is live in {node.python}, from ")
+    assert log[-1].startswith(f"dbx-patch {__version__} is live in {node.python} ")
     assert notebook.run("import testx; print(testx.function1())").stdout.startswith("function1 of ")
     after = node.pip("freeze").splitlines()
     assert [line for line in after if not line.startswith("dbx-patch")] == before

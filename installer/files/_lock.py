@@ -1,4 +1,4 @@
-"""Lets one installer at a time work in a folder, on this node or another that shares it."""
+"""Let one installer at a time work in a folder, on this node or on another one that shares the folder."""
 
 from __future__ import annotations
 
@@ -10,46 +10,60 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dbx_patch.installer._errors import InstallerError
-from dbx_patch.installer.files._transaction import TEMPORARY
+from dbx_patch.installer.files._replacing import TEMPORARY
 
 PATIENCE = 60.0
-"""Seconds that another installer is waited for; one takes less than one."""
+"""Seconds to wait for another installer; each holds its folders for some seconds at most."""
+PAUSE = 0.05
+"""Seconds between two attempts."""
 
 
 @contextlib.contextmanager
 def lock(folders: Iterable[Path]) -> Iterator[None]:
-    """Hold folders for oneself, and clear them of what a killed installer has left half-written.
+    """Hold folders exclusively, and remove files that a killed installer left half-written there.
 
-    The folders themselves are locked: no file is left behind, and the lock of a killed process is gone with it. A file
-    system that knows no locks, as some NFS mounts, is worked in without. Raises InstallerError if somebody else holds a
-    folder for longer than PATIENCE.
+    The folders themselves are locked, not a file in them. So no lock file is left behind, and there is none to remove
+    while a second process waits on it and a third locks its successor. The kernel releases the lock of a killed
+    process, so there is no stale lock to detect either.
+
+    Raises InstallerError if another installer holds a folder for longer than PATIENCE.
     """
     with contextlib.ExitStack() as held:
         deadline = time.monotonic() + PATIENCE
-        for folder in sorted({folder.resolve() for folder in folders if folder.is_dir()}):  # in one order: no deadlock
+        # All installers lock in the same order; in different orders two could wait for each other forever.
+        for folder in sorted({folder.resolve() for folder in folders if folder.is_dir()}):
             try:
+                # Not inherited by the interpreters that are started meanwhile (PEP 446): flock(2) keeps a lock until
+                # the last copy of the descriptor is closed.
                 descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            except OSError:  # whoever may not read it may not write there either, and is told so later
+            except OSError:  # not readable, so not a folder this user can change; the change itself reports that
                 continue
             held.callback(os.close, descriptor)
             acquire(descriptor, folder, deadline)
-            for left in folder.glob(f"{TEMPORARY}*"):
+            for left in folder.glob(f"{TEMPORARY}*"):  # under the lock: no other installer can still be using them
                 with contextlib.suppress(OSError):
                     left.unlink()
         yield
 
 
 def acquire(descriptor: int, folder: Path, deadline: float) -> None:
-    """Lock an open folder. Raises InstallerError if it is still locked at a time of the monotonic clock."""
+    """Lock an open folder.
+
+    Raises InstallerError if another process still holds the lock at `deadline`, a time of the monotonic clock. flock(2)
+    has no timeout of its own, and an alarm signal would only work in the main thread, so this polls.
+    """
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                msg = f"Another dbx-patch is at work in {folder}; nothing was changed. Run the same when it is done."
-                raise InstallerError(msg) from None
-            time.sleep(0.05)
+                msg = f"Another dbx-patch is working in {folder}.\nNothing was changed."
+                raise InstallerError(msg, fix="wait until it is done, then run the command again.") from None
+            time.sleep(PAUSE)
         except OSError:
+            # The file system has no locks (ENOLCK, EOPNOTSUPP), or is an NFS mount, where an exclusive flock needs a
+            # descriptor open for writing, which a folder can't have (EBADF, flock(2)). Two installers at the same
+            # time are rare, and every single file is replaced in one step in any case; refusing to install is worse.
             return
         else:
             return

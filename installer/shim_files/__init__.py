@@ -1,4 +1,4 @@
-"""The content of the files that the installer writes: bytes in, bytes out, without touching the disk."""
+"""The content of the files that the installer writes: bytes in, bytes out. Nothing here changes a file."""
 
 from dbx_patch.installer.shim_files._block import (
     add_block,
@@ -10,13 +10,13 @@ from dbx_patch.installer.shim_files._block import (
     write_pth,
 )
 from dbx_patch.installer.shim_files._bundle import render_bundle
-from dbx_patch.installer.shim_files._stamp import fill, is_ours, list_parts, read_stamp, render
+from dbx_patch.installer.shim_files._stamp import fill, is_shim_file, list_parts, read_stamp, render
 
 __all__ = [
     "add_block",
     "fill",
-    "is_ours",
     "is_own",
+    "is_shim_file",
     "list_parts",
     "list_shims",
     "list_shims_of_pth",

@@ -1,4 +1,8 @@
-"""The lines that make a `sitecustomize` load the shim. Bytes in, bytes out; touches no file."""
+"""The block that makes a `sitecustomize` load the shim: write it, find it, remove it.
+
+The block is `sitecustomize_template/sitecustomize.py` with the path of the shim filled in. In slot 1 it is the whole
+file; in slot 2 it is appended to a foreign file; in slot 3 it is one line of a `.pth` file.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +14,36 @@ from dbx_patch.sitecustomize_template import LOADER, template
 
 BEGIN, END = "# >>> dbx-patch >>>", "# <<< dbx-patch <<<"
 OWN = f"{BEGIN} (the whole file is dbx-patch's)"
+"""The first line of a file that the installer created. The rest of these lines can follow `BEGIN` in any version."""
 RENDERED = f"{BEGIN} (rendered by dbx-patch)"
+"""The first line of a block that contains the shim itself, see `dbx-patch render`."""
 NEWLINE_ADDED = f"{BEGIN} (behind a newline that was not there)"
+"""The first line of a block before which a newline was added, to be removed with it. Every version reads this text."""
+TEMPLATE = Path(template.__file__).with_name(LOADER)
+NO_PATH = 'path: str = ""'
+"""What the template has where a written block has the path of its shim."""
 
-LOADER_FILE = Path(template.__file__).with_name(LOADER)
-"""The block, as the whole `sitecustomize.py` that slot 1 writes."""
-
-PATH = r"path(?:: str = |=)(.*)\)(?: -> None)?:\r?\n"
-"""Where a block names the shim: in this version's, and in those of 0.1.0."""
+SHIM_PATH = re.compile(r"path(?:: str = |=)(.*)\)(?: -> None)?:\r?\n")
+"""Where a block names its shim: `path: str = '…') -> None:`, and in blocks of 0.1.0 `path='…'):`."""
 ANY_BLOCK = re.compile(
     rb"(?:\r?\n" + re.escape(NEWLINE_ADDED.encode()) + rb"|^" + re.escape(BEGIN.encode()) + rb"(?! \(behind)[^\r\n]*)"
     rb"\r?\n.*?^" + re.escape(END.encode()) + rb"(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
+"""A block of any version, with the newline that was added before it. Editors can have changed its line endings."""
+PLAIN_BEGIN = re.compile(re.escape(BEGIN.encode()) + rb"\r?\n")
+"""The first line of a block that was appended to a file that ended with a newline."""
 
 
 def write_block(begin: str, shim: str) -> bytes:
     """Return the block that loads the shim at a path, with `begin` as its first line."""
-    block = LOADER_FILE.read_text("ascii").replace(OWN, begin, 1)
-    # `!a`: a path may have any character, and the file that the block is added to any encoding.
-    return block.replace('path: str = ""', f"path: str = {shim!a}", 1).encode("ascii")
+    block = TEMPLATE.read_text("ascii").replace(OWN, begin, 1)
+    # `!a`: a path can have any character, and the file that the block is appended to can have any encoding.
+    return block.replace(NO_PATH, f"path: str = {shim!a}", 1).encode("ascii")
 
 
 def add_block(content: bytes | None, shim: str) -> bytes:
-    """Append the block that loads the shim at a path, to a file or, if None, to none; once, however often asked."""
+    """Return a file's content with the block that loads `shim` appended, unless it has one; None stands for no file."""
     if content is None:
         return write_block(OWN, shim)
     if shim in list_shims(content):
@@ -44,21 +54,57 @@ def add_block(content: bytes | None, shim: str) -> bytes:
 
 
 def remove_block(content: bytes, shim: str) -> bytes | None:
-    """Take the block that loads the shim at a path away, or for the empty string is the shim; leave every other byte.
+    """Return a file's content without the block that loads `shim`. Every other byte stays.
 
-    None if that leaves nothing of a file that was dbx-patch's own.
+    An empty `shim` means a rendered block, which contains the shim itself. Return None if nothing is left of a file
+    that the installer created.
     """
-    rest = ANY_BLOCK.sub(lambda block: b"" if find_shim(block[0]) == shim else block[0], content)
+    rest = cut(content, [block for block in ANY_BLOCK.finditer(content) if find_shim(block[0]) == shim])
     return rest or (None if is_own(content) else rest)
 
 
 def remove_every_block(content: bytes) -> bytes:
-    """Remove the blocks of every version and shim."""
-    return ANY_BLOCK.sub(b"", content)
+    """Return a file's content without the blocks of every version and shim."""
+    return cut(content, [*ANY_BLOCK.finditer(content)])
+
+
+def cut(content: bytes, blocks: list[re.Match[bytes]]) -> bytes:
+    """Return a file's content without these blocks, and without the newline added before one if nothing follows it."""
+    for block in reversed(blocks):  # the positions of those before it stay right
+        before, after = content[: block.start()], content[block.end() :]
+        newline = block[0][: block[0].index(b"#")]
+        if PLAIN_BEGIN.match(after):
+            # Another environment's block, which now comes after the newline and has to take that along in the end.
+            after = after.replace(BEGIN.encode(), NEWLINE_ADDED.encode(), 1) if newline else after
+        elif not after:
+            newline = b""
+        content = before + newline + after
+    return content
+
+
+def list_shims(content: bytes) -> list[str]:
+    """List the shims that the blocks of a file load, an empty string for a rendered block."""
+    return [shim for block in ANY_BLOCK.finditer(content) if (shim := find_shim(block[0])) is not None]
+
+
+def find_shim(block: bytes) -> str | None:
+    """Return the path of the shim that a block loads; None if it names none, as after an edit by hand."""
+    if block.startswith(RENDERED.encode()):
+        return ""
+    path = SHIM_PATH.search(block.decode("ascii", "replace"))
+    return str(ast.literal_eval(path[1])) if path else None
+
+
+def is_own(content: bytes) -> bool:
+    """Return whether the installer created this file; a foreign file with a block is not its own."""
+    return content.startswith((OWN.encode(), RENDERED.encode()))
+
+
+# The `.pth` file
 
 
 def write_pth(shim: str) -> bytes:
-    """Write a `.pth` file that loads the shim at a path: `site` runs a line that begins with `import`, and no other."""
+    """Return a `.pth` file that loads a shim. `site` runs lines that begin with `import `, and only those."""
     lines = write_block(BEGIN, shim).decode("ascii").splitlines()[1:-1]
     comments = [line for line in lines if line.startswith("# ")]
     code = "\n".join(line for line in lines if not line.startswith("# "))
@@ -66,27 +112,9 @@ def write_pth(shim: str) -> bytes:
 
 
 def list_shims_of_pth(content: bytes) -> list[str]:
-    """List the path that a `.pth` file of ours loads."""
+    """List the shim that a `.pth` file of ours loads; nothing for any other file."""
     if not is_own(content):
         return []
     codes = [line.partition(b"exec(")[2][:-1] for line in content.splitlines() if line.startswith(b"import sys; exec(")]
-    loaded = (re.search(PATH, ast.literal_eval(code.decode("ascii"))) for code in codes)
+    loaded = (SHIM_PATH.search(ast.literal_eval(code.decode("ascii"))) for code in codes)
     return [ast.literal_eval(path[1]) for path in loaded if path]
-
-
-def is_own(content: bytes) -> bool:
-    """Tell whether a file was made by dbx-patch, and not only extended."""
-    return content.startswith((OWN.encode(), RENDERED.encode()))
-
-
-def list_shims(content: bytes) -> list[str]:
-    """List the paths that the blocks in a file load; of one that holds the shim itself, the empty string."""
-    return [shim for block in ANY_BLOCK.finditer(content) if (shim := find_shim(block[0])) is not None]
-
-
-def find_shim(block: bytes) -> str | None:
-    """Find the path that a block loads."""
-    if block.startswith(RENDERED.encode()):
-        return ""
-    path = re.search(PATH, block.decode("ascii", "replace"))
-    return str(ast.literal_eval(path[1])) if path else None

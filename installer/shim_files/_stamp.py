@@ -1,4 +1,7 @@
-"""Makes the content of the shim's file for one interpreter, and reads what an earlier version has made."""
+"""The stamp of the shim's files: fill it in for one interpreter, and read one that any version wrote.
+
+A written file is the template with these constants filled in, and nothing else differs.
+"""
 
 from __future__ import annotations
 
@@ -8,56 +11,57 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbx_patch.installer._interpreter import Answer
 from dbx_patch.sitecustomize_template import PARTS, template
 
 OWNER = (b"# This is the start-up shim of dbx-patch:", b"# This file is a part of dbx-patch's start-up shim:")
-"""How every version's files begin, and by which they are known as ours."""
+"""The first line of the shim's files in every version. It marks them as ours."""
 TEMPLATE = Path(template.__file__)
-"""The shim as it is installed, but for the stamp."""
 STAMP = re.compile(r"^(VERSION|INSTALLED_AS|GENERATED_FOR|DIGEST) = (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The constants at the top of an installed shim."""
+    """The constants at the top of a written file."""
 
     version: str
     installed_as: str
-    """The file that the installer wrote."""
+    """The path that the installer wrote the shim to."""
     generated_for: str
-    """The interpreter it was written for."""
+    """The interpreter that the file was written for."""
     edited: bool
-    """Whether somebody has changed the file since."""
+    """Whether the file was changed since."""
 
 
-def render(answer: Answer, shim: Path) -> dict[Path, bytes]:
-    """Render the shim's files for one interpreter, the one that loads the others last. The same in, the same out."""
-    version = ".".join(map(str, answer.version[:2]))
+def render(shim: Path, version: tuple[int, ...], prefix: Path) -> dict[Path, bytes]:
+    """Return the shim's files for one interpreter, by path; the one that loads the others is last.
+
+    `version` is the interpreter's, `prefix` its environment. The same arguments give the same bytes: a second install
+    finds nothing to change.
+    """
     values = {
         "VERSION": template.VERSION,
         "INSTALLED_AS": str(shim),
-        "GENERATED_FOR": f"CPython {version} in {answer.prefix}",
+        "GENERATED_FOR": f"CPython {'.'.join(map(str, version[:2]))} in {prefix}",
     }
-    parts = zip(list_parts(shim), list_parts(TEMPLATE), strict=True)
-    return {part: fill(template.read_text("utf-8"), values) for part, template in (*parts, (shim, TEMPLATE))}
+    files = zip([*list_parts(shim), shim], [*list_parts(TEMPLATE), TEMPLATE], strict=True)
+    return {file: fill(source.read_text("utf-8"), values) for file, source in files}
 
 
-def fill(template: str, values: dict[str, str]) -> bytes:
-    """Fill in the stamp of a template, and at last the digest of all that."""
-    # `ascii`: a path may hold any character that a file name can.
-    filled = STAMP.sub(lambda line: f"{line[1]} = {values.get(line[1], '')!a}", template)
+def fill(source: str, values: dict[str, str]) -> bytes:
+    """Return a template with its stamp filled in. The digest is that of the file with an empty digest."""
+    # `!a`: a path can have any character, and as an ASCII literal none of them can end the literal.
+    filled = STAMP.sub(lambda line: f"{line[1]} = {values.get(line[1], '')!a}", source)
     digest = hashlib.sha256(filled.encode()).hexdigest()
     return STAMP.sub(lambda line: f"{line[1]} = {digest!a}" if line[1] == "DIGEST" else line[0], filled).encode()
 
 
 def list_parts(shim: Path) -> list[Path]:
-    """List the files that belong to a shim or its template, and lie beside it."""
+    """List the files beside a shim, or beside its template, that it loads when they are needed."""
     return [shim.with_name(f"{shim.stem}_{part}.py") for part in PARTS]
 
 
 def read_stamp(content: bytes | None) -> Stamp | None:
-    """Read the stamp of a file's content; None if the file is not there or not ours."""
+    """Return the stamp of a file's content; None if there is no file, or it is not ours."""
     if content is None or not content.startswith(OWNER):
         return None
     text = content.decode("utf-8", "replace")
@@ -65,13 +69,13 @@ def read_stamp(content: bytes | None) -> Stamp | None:
     for name, value in STAMP.findall(text):
         try:
             values[name] = str(ast.literal_eval(value))
-        except (SyntaxError, ValueError):  # edited by hand; the file is still ours
+        except (SyntaxError, ValueError):  # edited by hand, and still ours
             continue
     blank = STAMP.sub(lambda line: "DIGEST = ''" if line[1] == "DIGEST" else line[0], text)
     edited = values["DIGEST"] != hashlib.sha256(blank.encode()).hexdigest()
     return Stamp(values["VERSION"], values["INSTALLED_AS"], values["GENERATED_FOR"], edited)
 
 
-def is_ours(content: bytes | None) -> bool:
-    """Tell a file of the shim by its first line."""
+def is_shim_file(content: bytes | None) -> bool:
+    """Return whether a file is one of the shim's, by its first line."""
     return read_stamp(content) is not None

@@ -61,7 +61,7 @@ def install_shim(node: Node, python: Path) -> Path:
     """Install the shim for an interpreter; return the `sitecustomize.py` that loads it."""
     done = node.dbx_patch("dbx_patch.install", "--json", "--python", str(python))
     assert done.returncode == 0, done.stdout + done.stderr
-    return Path(json.loads(done.stdout)["host"])
+    return Path(json.loads(done.stdout)["loader"])
 
 
 def make_bare(node: Node, name: str = "bare") -> Start:

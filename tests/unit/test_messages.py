@@ -1,0 +1,448 @@
+"""What the installer prints: one sentence a line, lines that fit a terminal, and `Fix:` before what the user can do."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dbx_patch.installer import Installation, InstallerError, Slot, Status, Uninstallation, _interpreter, name_command
+from dbx_patch.installer._core import give_up, lock_and_probe, refuse_edited
+from dbx_patch.installer._errors import NotLiveError, explain
+from dbx_patch.installer._interpreter import Interpreter, probe, run
+from dbx_patch.installer._places import Place, find_foreign_obstacle, find_own_obstacle, find_pth_obstacle
+from dbx_patch.installer._proof import check_live, make_notebook
+from dbx_patch.installer.files import _lock, lock
+from dbx_patch.installer.files._transaction import undo
+from dbx_patch.sitecustomize_template import template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COLUMNS = 100
+PYTHON = "/databricks/python/bin/python"
+LIBRARIES = "/local_disk0/.ephemeral_nfs/cluster_libraries/python/bin/python"
+LAYER = "/databricks/python/lib/python3.12/site-packages"
+SHIM = f"{LAYER}/dbx_patch_sitecustomize.py"
+BYTE_CODE = f"{LAYER}/__pycache__/dbx_patch_sitecustomize.cpython-312.pyc"
+FOREIGN = "/usr/lib/python3.12/sitecustomize.py"
+SAVED = "/usr/lib/python3.12/__pycache__/sitecustomize.cpython-312.pyc.before-dbx-patch"
+CHANGED = [SHIM, BYTE_CODE, FOREIGN, SAVED]
+VERIFIED = "Verified in this interpreter and in notebook environments created from it (250 ms)."
+RESTART = "Notebooks that are running now use it once they are restarted."
+
+
+def installation(slot: int = 2, **facts: Any) -> Installation:
+    loader = {1: f"{LAYER}/sitecustomize.py", 2: FOREIGN, 3: f"{LAYER}/zzz_dbx_patch.pth"}[slot]
+    return Installation(PYTHON, template.VERSION, Slot(slot), SHIM, loader, proof_ms=250, **facts)
+
+
+def status(**facts: Any) -> Status:
+    editable = {
+        "pth": f"{LAYER}/__editable__.testx-0.1.0.pth",
+        "line": "/Workspace/Users/someone@example.com/testx/src",
+    }
+    layer = {"path": LAYER, "opened_by_site": False, "editables": [editable]}
+    values: dict[str, Any] = {
+        "live": False,
+        "version": "0.1.0",
+        "slot": 2,
+        "file": SHIM,
+        "shadowed_by": None,
+        "disabled": False,
+    }
+    hooks = {"sys_path_init": "armed" if facts.get("live") else ""}
+    return Status(**({"python": PYTHON, "hooks": hooks, "layers": [layer]} | values | facts))
+
+
+NEWEST = template.VERSION
+INSTALL = shlex.join([sys.executable, "-m", "dbx_patch.install", "--python", PYTHON])
+LAYERS = (
+    f"Layer: {LAYER} (Python reads no .pth files here)",
+    "  __editable__.testx-0.1.0.pth: /Workspace/Users/someone@example.com/testx/src",
+    "Databricks' import hooks:",
+)
+RESULTS: dict[str, tuple[object, list[str]]] = {
+    "installed in slot 1": (
+        installation(1, changed=[SHIM]),
+        [f"Installed dbx-patch {NEWEST} for {PYTHON}:", f"  {SHIM}", VERIFIED, RESTART],
+    ),
+    "installed in slot 2": (
+        installation(2, changed=CHANGED),
+        [
+            f"Installed dbx-patch {NEWEST} for {PYTHON}:",
+            f"  {SHIM}",
+            f"  {FOREIGN}",
+            f"{FOREIGN} now loads the shim.",
+            "It is another package's file. Its own code runs as before.",
+            VERIFIED,
+            RESTART,
+        ],
+    ),
+    "installed in slot 3": (
+        installation(3, changed=[SHIM], passed_over=[f"{FOREIGN} can't be used.\nFix: rename it."]),
+        [
+            f"Installed dbx-patch {NEWEST} for {PYTHON}:",
+            f"  {SHIM}",
+            "Could not use the preferred location:",
+            f"  {FOREIGN} can't be used.",
+            "  Fix: rename it.",
+            "Verified in this interpreter (250 ms).",
+            "The shim works in this environment only, not in environments created from it.",
+            RESTART,
+        ],
+    ),
+    "already installed": (
+        installation(1),
+        [f"dbx-patch {NEWEST} is already installed for {PYTHON}; nothing was changed.", VERIFIED],
+    ),
+    "byte code only": (
+        installation(1, changed=[BYTE_CODE]),
+        [
+            f"Installed dbx-patch {NEWEST} for {PYTHON}:",
+            "  1 byte-code file (`--verbose` lists them)",
+            VERIFIED,
+            RESTART,
+        ],
+    ),
+    "newer version kept": (
+        Installation(PYTHON, "99.0", Slot.OWN, SHIM, f"{LAYER}/sitecustomize.py", kept=True),
+        [
+            f"dbx-patch 99.0 is installed for {PYTHON}.",
+            f"It is newer than this version, {NEWEST}, and was kept.",
+            "To replace it, run the command again with `--force`.",
+        ],
+    ),
+    "dry run of an install": (
+        installation(2, changed=CHANGED, dry_run=True),
+        [f"This would install dbx-patch {NEWEST} for {PYTHON} (slot 2):", f"  {SHIM}", f"  {FOREIGN}"],
+    ),
+    "dry run with nothing to change": (
+        installation(2, dry_run=True),
+        [f"This would install dbx-patch {NEWEST} for {PYTHON} (slot 2), and change nothing."],
+    ),
+    "uninstalled": (
+        Uninstallation(PYTHON, CHANGED),
+        [f"Uninstalled dbx-patch for {PYTHON}, and restored or removed:", f"  {SHIM}", f"  {FOREIGN}"],
+    ),
+    "dry run of an uninstall": (
+        Uninstallation(PYTHON, CHANGED, dry_run=True),
+        [f"This would uninstall dbx-patch for {PYTHON}, and restore or remove:", f"  {SHIM}", f"  {FOREIGN}"],
+    ),
+    "nothing to uninstall": (
+        Uninstallation(LIBRARIES),
+        [f"dbx-patch is not installed for {LIBRARIES}.", "There is nothing to do."],
+    ),
+    "another environment's shim still live": (
+        Uninstallation(LIBRARIES, still_live=SHIM),
+        [
+            f"dbx-patch is not installed for {LIBRARIES}.",
+            "There is nothing to do.",
+            "The shim of another environment is still live there:",
+            f"  {SHIM}",
+            "Fix: to uninstall it too, run `python -m dbx_patch.uninstall` with that environment's Python.",
+        ],
+    ),
+    "live": (
+        status(live=True),
+        [f"dbx-patch 0.1.0 is live in {PYTHON} (slot 2).", f"Shim: {SHIM}", *LAYERS, "  sys_path_init: armed"],
+    ),
+    "not installed": (
+        status(version=None, slot=None, file=None),
+        [f"dbx-patch is not installed for {PYTHON}.", f"Fix: run `{INSTALL}`.", *LAYERS, "  sys_path_init"],
+    ),
+    "turned off": (
+        status(disabled=True),
+        [
+            f"dbx-patch 0.1.0 is installed for {PYTHON}, and turned off by DBX_PATCH_DISABLE.",
+            f"Shim: {SHIM}",
+            "Fix: unset DBX_PATCH_DISABLE.",
+            *LAYERS,
+            "  sys_path_init",
+        ],
+    ),
+    "shadowed": (
+        status(shadowed_by=FOREIGN),
+        [
+            f"dbx-patch 0.1.0 is installed for {PYTHON}, but not live.",
+            f"Shim: {SHIM}",
+            f"{FOREIGN} comes before it on the path, and does not load it.",
+            f"Fix: run `{INSTALL}`.",
+            *LAYERS,
+            "  sys_path_init",
+        ],
+    ),
+    "damaged": (
+        status(version=None),
+        [
+            f"dbx-patch (unknown version) is installed for {PYTHON}, but not live.",
+            f"Shim: {SHIM}",
+            "This file or one of its parts is missing or broken.",
+            f"Fix: run `{INSTALL}`.",
+            *LAYERS,
+            "  sys_path_init",
+        ],
+    ),
+}
+
+
+def assert_fits(text: str) -> None:
+    """Check that each line fits, but for a command with two paths, which can't be broken."""
+    for line in text.replace(sys.executable, PYTHON).splitlines():
+        assert len(line) <= COLUMNS or line.startswith(f"Fix: run `{PYTHON} -m dbx_patch.install --python "), line
+        assert line == line.rstrip()
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_result_prints(name: str) -> None:
+    result, lines = RESULTS[name]
+
+    assert str(result).splitlines() == lines
+    assert_fits(str(result))
+
+
+def test_result_in_a_notebook_is_the_same_text_escaped() -> None:
+    result = Uninstallation("/a&b<c>/python")
+
+    assert (
+        result._repr_html_()
+        == f"<pre>{str(result).replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}</pre>"
+    )
+
+
+@pytest.mark.parametrize("result", [installation(2, changed=CHANGED), Uninstallation(PYTHON, CHANGED)])
+def test_byte_code_is_listed_only_on_request(result: Installation | Uninstallation) -> None:
+    assert result.describe() == str(result)
+    assert [line for line in str(result).splitlines() if ".pyc" in line] == []
+    assert [line.strip() for line in result.describe(verbose=True).splitlines()[1:5]] == CHANGED
+
+
+def test_command_that_installs_is_one_that_a_shell_can_run() -> None:
+    assert name_command(sys.executable) == shlex.join([sys.executable, "-m", "dbx_patch.install"])
+    assert shlex.split(name_command("/with a blank/python"))[-2:] == ["--python", "/with a blank/python"]
+
+
+# Errors. Each function raises one, in a folder of its own.
+
+
+def interpreter(folder: Path, **facts: Any) -> Interpreter:
+    """Return an interpreter's description, as if it had been started."""
+    values: dict[str, Any] = {
+        "python": str(folder / "python"),
+        "version": (3, 12, 1),
+        "prefix": folder,
+        "purelib": folder,
+        "base": None,
+        "cache_tag": "cpython-312",
+        "magic": b"",
+        "sitecustomizes": (),
+        "live": None,
+        "layers": (),
+        "has_virtualenv": False,
+        "stderr": "",
+    }
+    return Interpreter(**(values | facts))
+
+
+def place(folder: Path, slot: Slot = Slot.OWN) -> Place:
+    return Place(slot, folder / "dbx_patch_sitecustomize.py", folder / "sitecustomize.py")
+
+
+def make_script(folder: Path, code: str) -> str:
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\n{code}\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+def start_nothing(folder: Path) -> None:
+    run([str(folder / "absent")])
+
+
+def wait_too_long(folder: Path) -> None:
+    run([make_script(folder, "exec sleep 60")])
+
+
+def ask_no_python(folder: Path) -> None:
+    probe(make_script(folder, "echo 'no such thing' >&2; exit 3"))
+
+
+def ask_a_silent_one(folder: Path) -> None:
+    probe(make_script(folder, "exit 0"))
+
+
+def ask_an_old_one(folder: Path) -> None:
+    answer = '{"version": [3, 8, 20], "implementation": "cpython"}'
+    probe(make_script(folder, f"printf '%s%s%s' \"$4\" '{answer}' \"$4\""))
+
+
+def make_python(folder: Path, purelib: Path) -> str:
+    """Make a command that describes itself as an interpreter."""
+    facts = interpreter(folder, prefix="/", purelib=str(purelib), magic="")
+    described = dataclasses.asdict(facts) | {"implementation": "cpython"}
+    return make_script(folder, f"printf '%s%s%s' \"$4\" '{json.dumps(described)}' \"$4\"")
+
+
+def have_no_site_packages(folder: Path) -> None:
+    with lock_and_probe(make_python(folder, folder / "absent")):
+        pass
+
+
+def meet_a_failing_disk(folder: Path) -> None:
+    with lock_and_probe(make_python(folder, folder)):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder / "x.py")
+
+
+def find_an_edited_file(folder: Path) -> None:
+    shim = folder / "dbx_patch_sitecustomize.py"
+    shim.write_bytes(Path(template.__file__).read_bytes() + b"# mine\n")
+    refuse_edited(shim)
+
+
+def find_every_place_taken(folder: Path) -> None:
+    raise give_up(str(folder / "python"), [f"{FOREIGN} belongs to another user.", "One more.\nFix: remove it."])
+
+
+def find_it_locked(folder: Path) -> None:
+    with lock([folder]), lock([folder]):
+        pass
+
+
+def fail_to_undo(folder: Path) -> None:
+    undo(Path.unlink, folder / "absent")
+
+
+def see_it_not_loaded(folder: Path) -> None:
+    check_live(interpreter(folder, stderr="Traceback\nValueError: x\n"), interpreter(folder), place(folder))
+
+
+def see_another_file_run(folder: Path) -> None:
+    first = interpreter(folder, sitecustomizes=(Path("/databricks/spark/python/sitecustomize.py"),))
+    check_live(first, interpreter(folder), place(folder))
+
+
+def see_another_version_run(folder: Path) -> None:
+    live = {"version": "0.0.1", "file": SHIM, "hooks": {}}
+    check_live(interpreter(folder, live=live), interpreter(folder), place(folder))
+
+
+def see_new_output(folder: Path) -> None:
+    live = {"version": template.VERSION, "file": SHIM, "hooks": {}}
+    check_live(interpreter(folder, live=live, stderr="ValueError: x\n"), interpreter(folder), place(folder))
+
+
+def lack_venv(folder: Path) -> None:
+    make_script(folder, "echo 'No module named venv' >&2; exit 1")
+    make_notebook(interpreter(folder), ["venv", "--without-pip"], folder / "notebook")
+
+
+FIX, NO_FIX = True, False
+ERRORS: dict[Callable[[Path], None], tuple[str, bool]] = {
+    start_nothing: ("No such file or directory.", FIX),
+    wait_too_long: ("It did not end within 0.1 seconds.", FIX),
+    ask_no_python: ("no such thing.", FIX),
+    ask_a_silent_one: ("It printed nothing.", FIX),
+    ask_an_old_one: ("dbx-patch supports CPython 3.9 and newer.", FIX),
+    have_no_site_packages: ("Its site-packages folder does not exist: ", FIX),
+    meet_a_failing_disk: ("x.py: No space left on device.", FIX),
+    find_an_edited_file: ("was edited by hand.", FIX),
+    find_every_place_taken: (f"{FOREIGN} belongs to another user.", FIX),
+    find_it_locked: ("Another dbx-patch is working in ", FIX),
+    fail_to_undo: ("Could not restore ", FIX),
+    lack_venv: ("`python -m venv` failed to create a notebook environment.", FIX),
+    see_another_version_run: ("runs dbx-patch 0.0.1 instead.", FIX),
+    see_it_not_loaded: ("did not load it.\nIt wrote to stderr: ValueError: x", NO_FIX),
+    see_another_file_run: ("/databricks/spark/python/sitecustomize.py runs instead.", NO_FIX),
+    see_new_output: ("wrote to stderr when it started with the shim.\nValueError: x", NO_FIX),
+}
+
+
+@pytest.mark.parametrize("fail", ERRORS, ids=lambda fail: fail.__name__)
+def test_error_says_what_happened_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[Path], None]
+) -> None:
+    expected, has_fix = ERRORS[fail]
+    monkeypatch.setattr(_lock, "PATIENCE", 0.0)
+    if fail is wait_too_long:
+        monkeypatch.setattr(_interpreter, "TIMEOUT", 0.1)
+
+    with pytest.raises(InstallerError) as raised:
+        fail(tmp_path)
+
+    text = str(raised.value)
+    assert expected in text
+    assert ("\nFix: " in text) == has_fix
+    assert raised.value.problem == text.partition("\nFix: ")[0] or fail is find_every_place_taken
+    assert isinstance(raised.value, NotLiveError) == fail.__name__.startswith("see_")
+    assert_fits(text.replace(str(tmp_path), "/databricks/python"))
+    assert re.search(r"[^.:`x]$", raised.value.problem) is None  # sentences
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_who_cannot_write_is_sent_to_sudo_and_to_the_call_for_one_notebook(
+    monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+
+    *_, fix, until = str(give_up(PYTHON, ["A reason."])).splitlines()
+
+    root = "Fix: remove these obstacles, then run the command again."
+    assert fix == (f"Fix: run `sudo {INSTALL}`." if uid else root)
+    assert until == "Until then, run `import dbx_patch; dbx_patch.patch_dbx()` in each notebook."
+
+
+def test_system_error_has_file_and_reason() -> None:
+    assert explain(OSError(errno.EIO, "Input/output error", "/a")) == "/a: Input/output error."
+    assert explain(OSError(errno.EIO, "Input/output error")) == "Input/output error."
+    assert explain(InstallerError("A problem.", fix="solve it.")) == "A problem.\nFix: solve it."
+
+
+# Obstacles
+
+
+def test_obstacles_name_the_file_and_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, foreign = place(tmp_path), place(tmp_path, Slot.FOREIGN)
+    loader = own.loader
+    assert find_own_obstacle(own) is None
+    loader.write_text("def (\n")
+    found = {
+        "syntax": find_foreign_obstacle(foreign),
+        "not imported": find_own_obstacle(own),
+        "byte code": find_foreign_obstacle(Place(Slot.FOREIGN, own.shim, tmp_path / "sitecustomize.pyc")),
+        "not read": find_pth_obstacle(interpreter(tmp_path)),
+    }
+    loader.write_text("theirs = 1\n")
+    assert find_foreign_obstacle(foreign) is None
+    (tmp_path / "second name").hardlink_to(loader)
+    found["hard link"] = find_foreign_obstacle(foreign)
+    loader.unlink()
+    found["unreadable"] = find_foreign_obstacle(foreign)
+    loader.symlink_to("/nowhere/at/all.py")
+    found["dangling"] = find_own_obstacle(own)
+    loader.unlink()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found["folder"] = find_own_obstacle(own)
+
+    texts = {name: str(text).replace(str(tmp_path), LAYER) for name, text in found.items()}
+    assert texts == {
+        "syntax": f"{LAYER}/sitecustomize.py can't be compiled.\n{texts['syntax'].splitlines()[-1]}",
+        "not imported": f"{LAYER}/sitecustomize.py exists, but Python does not import it.\nFix: rename it.",
+        "byte code": f"{LAYER}/sitecustomize.pyc is byte code without a source file.",
+        "not read": f"Python does not read `.pth` files in {LAYER}.",
+        "hard link": f"{LAYER}/sitecustomize.py has more than one hard link.\n"
+        "Replacing it would detach it from the others.",
+        "unreadable": f"{LAYER}/sitecustomize.py can't be read by this user.",
+        "dangling": f"{LAYER}/sitecustomize.py is a link to /nowhere/at/all.py, which does not exist.\n"
+        "Fix: remove the link, or create its target.",
+        "folder": f"{LAYER} is not writable by this user.",
+    }
+    for text in texts.values():
+        for line in text.splitlines():
+            assert len(line.replace(LAYER, "/usr/lib/python3.12")) <= COLUMNS

@@ -1,0 +1,86 @@
+"""The shim's files: rendered the same from the same arguments, and equal to their source but for the stamp."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+from dbx_patch.installer.shim_files import fill, is_shim_file, list_parts, read_stamp, render
+from dbx_patch.sitecustomize_template import PARTS, SHIM, template
+
+FOLDER = Path("/databricks/python3/lib/python3.12/site-packages")
+PREFIX = Path("/databricks/python3")
+SOURCES = Path(template.__file__).parent
+
+
+def render_here() -> dict[Path, bytes]:
+    return render(FOLDER / SHIM, (3, 12, 3), PREFIX)
+
+
+def test_same_arguments_give_the_same_files() -> None:
+    assert render_here() == render_here()
+    assert [*render_here()][-1] == FOLDER / SHIM  # the one that loads the others is written last
+    assert {file.name for file in render_here()} == {SHIM, *(f"dbx_patch_sitecustomize_{part}.py" for part in PARTS)}
+
+
+def test_only_the_stamp_differs_from_the_source() -> None:
+    for file, content in render_here().items():
+        source = SOURCES.joinpath(file.name).read_text("utf-8")
+        lines = difflib.unified_diff(source.splitlines(), content.decode().splitlines(), "", "", "", "", 0, "")
+        changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+        names = {line[1:].partition(" = ")[0] for line in changed}
+        assert names <= {"VERSION", "INSTALLED_AS", "GENERATED_FOR", "DIGEST"}, file.name
+        assert "DIGEST" in names
+
+
+def test_stamp_names_version_file_and_interpreter() -> None:
+    stamp = read_stamp(render_here()[FOLDER / SHIM])
+
+    assert stamp is not None
+    assert stamp.version == template.VERSION
+    assert stamp.installed_as == str(FOLDER / SHIM)
+    assert stamp.generated_for == "CPython 3.12 in /databricks/python3"
+    assert not stamp.edited
+
+
+@pytest.mark.parametrize("path", ["/a'''\"\"\"\n}; raise SystemExit(7) #\\/b.py", "/gr\u00fc\u00dfe/\udcff.py"])
+def test_path_of_any_kind_stays_a_literal(path: str) -> None:
+    for content in render(Path(path), (3, 12), Path(path)).values():
+        stamp = read_stamp(content)
+        assert stamp is not None
+        assert not stamp.edited
+        assert stamp.installed_as in {path, ""}
+        compile(content, "shim", "exec")
+
+
+def test_every_edit_by_hand_is_noticed() -> None:
+    for content in render_here().values():
+        for edited in (content + b"# mine\n", content.replace(b"VERSION = ", b"VERSION = 1 + ")):
+            stamp = read_stamp(edited)
+            assert edited == content or (stamp is not None and stamp.edited)
+
+
+def test_file_of_another_version_is_read_and_not_taken_for_edited() -> None:
+    source = SOURCES.joinpath(SHIM).read_text("utf-8")
+
+    stamp = read_stamp(fill(source, {"VERSION": "99.0"}))
+
+    assert stamp is not None
+    assert (stamp.version, stamp.edited) == ("99.0", False)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"x = 1\n", b"\xff\xfe", b"# a comment\nVERSION = '1'\n"])
+def test_file_that_is_not_ours_has_no_stamp(content: bytes | None) -> None:
+    assert read_stamp(content) is None
+    assert not is_shim_file(content)
+
+
+def test_broken_file_of_ours_is_still_ours() -> None:
+    first_line = render_here()[FOLDER / SHIM].partition(b"\n")[0]
+
+    assert is_shim_file(first_line + b"\nVERSION = (\ndef (\n")
+
+
+def test_parts_are_beside_the_shim() -> None:
+    assert [part.name for part in list_parts(FOLDER / SHIM)] == [f"dbx_patch_sitecustomize_{name}.py" for name in PARTS]
