@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("init_script.sh")
 SETTINGS = re.compile(r"(?<=^# --- settings ---\n).*?(?=^# --- end of settings ---$)", re.DOTALL | re.MULTILINE)
 """The lines of the script that are replaced."""
 ENVIRONMENT = '${DATABRICKS_ROOT_VIRTUALENV_ENV:+"$DATABRICKS_ROOT_VIRTUALENV_ENV/bin/python"}'
-"""In shell: the Python of the environment that Databricks' init scripts should fill; nothing if the variable is unset."""
+"""In shell: the Python of the environment that init scripts should fill; nothing if the variable is unset."""
 PYTHONS = ("databricks/python/bin/python", "databricks/python3/bin/python")
 """Where a runtime has its Python, below the root of the file system."""
 
