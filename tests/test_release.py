@@ -1,30 +1,34 @@
-"""What is released: built, installed and tested from itself, by workflows that can be trusted."""
+"""A release is built, installed and tested from what it holds, by workflows with no more rights than they need."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from dbx_patch import __version__
+from dbx_patch._cli import main
+from tests.lab.missing import missing
 from tests.lab.wheels import REPOSITORY, list_sources
-from tests.release import find_obstacle, list_releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 WORKFLOWS = sorted(REPOSITORY.glob(".github/workflows/*.yml"))
+TEMPLATES = [file for file in sorted(REPOSITORY.glob(".github/ISSUE_TEMPLATE/*.yml")) if file.stem != "config"]
 
 
 def run(*command: object, cwd: Path, **environ: str) -> str:
-    """Run a command; return what it printed. It must succeed."""
+    """Run a command, which must succeed; return what it printed."""
     words = [str(word) for word in command]
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON", "COV_"))}
     done = subprocess.run(words, cwd=cwd, env=plain | environ, capture_output=True, text=True, timeout=600, check=False)
@@ -34,7 +38,7 @@ def run(*command: object, cwd: Path, **environ: str) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sdist and the wheel, built as a release is: the wheel from the sdist."""
+    """The folder of the sdist and of the wheel, which is built from the sdist, as for a release."""
     folder = tmp_path_factory.mktemp("release")
     clone = folder / "clone"
     for name in list_sources():
@@ -48,16 +52,18 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist"
 
 
-def test_what_is_built_passes_the_check(dist: Path) -> None:
+@pytest.mark.matrix
+def test_sdist_and_wheel_pass_the_check_of_twine(dist: Path) -> None:
     names = sorted(file.name for file in dist.iterdir())
 
     assert names == [f"dbx_patch-{__version__}-py3-none-any.whl", f"dbx_patch-{__version__}.tar.gz"]
-    said = run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
-    assert said.count("PASSED") == 2
+    printed = run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
+    assert printed.count("PASSED") == 2
 
 
-def test_sdist_alone_installs_and_passes_tests(dist: Path, tmp_path: Path) -> None:
-    """All tests are collected, and those that need no node are run."""
+@pytest.mark.matrix
+def test_sdist_installs_and_passes_tests_by_itself(dist: Path, tmp_path: Path) -> None:
+    """It has every test of the repository; those that need no node are run."""
     with tarfile.open(dist / f"dbx_patch-{__version__}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     (folder,) = tmp_path.iterdir()
@@ -65,22 +71,25 @@ def test_sdist_alone_installs_and_passes_tests(dist: Path, tmp_path: Path) -> No
     python = folder / ".venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", ".[test]", cwd=folder)
 
-    collected = run(python, "-m", "pytest", "--collect-only", "-q", cwd=folder).splitlines()
-    passed = run(python, "-m", "pytest", "-q", "tests/test_repository.py", "tests/test_cli.py", cwd=folder)
+    collected = run(python, "-m", "pytest", "--collect-only", "-q", "--matrix", cwd=folder).splitlines()
+    passed = run(python, "-m", "pytest", "-q", "tests/unit", "tests/test_repository.py", cwd=folder)
 
-    ours = run(sys.executable, "-m", "pytest", "--collect-only", "-q", cwd=REPOSITORY).splitlines()
+    ours = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "--matrix", cwd=REPOSITORY).splitlines()
     assert collected[-1].split(" in ")[0] == ours[-1].split(" in ")[0]
     assert " failed" not in passed
 
 
+# Workflows
+
+
 def list_steps(workflow: Path) -> Iterator[dict[str, Any]]:
-    """List the steps of a workflow's jobs."""
+    """List the steps of all jobs of a workflow."""
     for job in yaml.safe_load(workflow.read_text())["jobs"].values():
         yield from job["steps"]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=[workflow.stem for workflow in WORKFLOWS])
-def test_workflow_takes_no_right_that_it_does_not_need_and_no_action_that_may_change(workflow: Path) -> None:
+def test_workflow_has_the_rights_it_needs_and_actions_that_cannot_change(workflow: Path) -> None:
     content = yaml.safe_load(workflow.read_text())
 
     assert content["permissions"] == {}
@@ -97,7 +106,7 @@ def test_workflow_takes_no_right_that_it_does_not_need_and_no_action_that_may_ch
             assert f"{step['uses']} # v" in workflow.read_text()
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
-        assert "${{" not in step.get("run", "")  # a branch's name would be run
+        assert "${{" not in step.get("run", "")  # the name of a branch would be run as code
 
 
 def test_each_action_has_one_version() -> None:
@@ -107,27 +116,73 @@ def test_each_action_has_one_version() -> None:
     assert len(WORKFLOWS) == 3
 
 
-@pytest.mark.parametrize(
-    ("tag", "changelog", "obstacle"),
-    [
-        ("v1.0", "## [Unreleased]\n\n## [1.0] - 2027-01-31\n\n## [0.9] - 2026-01-31\n", None),
-        ("v1.1", "## [1.0] - 2027-01-31\n", "the tag is v1.1, and the code's version 1.0"),
-        ("1.0", "## [1.0] - 2027-01-31\n", "the tag is 1.0, and the code's version 1.0"),
-        ("v1.0", "## [Unreleased]\n", "CHANGELOG.md has no section for 1.0 at its top"),
-        ("v1.0", "## [0.9] - 2026-01-31\n", "CHANGELOG.md has no section for 1.0 at its top"),
-    ],
-)
-def test_tag_is_released_with_its_version_and_its_changes(tag: str, changelog: str, obstacle: str | None) -> None:
-    assert find_obstacle(tag, "1.0", changelog) == obstacle
+def test_zizmor_finds_nothing_in_the_workflows() -> None:
+    """It audits workflows for injections, wide permissions and the like."""
+    done = subprocess.run(
+        [find_zizmor(), "--offline", "--no-progress", "--no-config", "--persona=auditor", REPOSITORY / ".github"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "changelog", ["## [1.0]\n", "## [0.9] - 2026-01-31\n## [1.0] - 2027-01-31\n", "## [x] - 2026-01-31"]
-)
-def test_changelog_that_is_not_in_order_is_refused(changelog: str) -> None:
-    with pytest.raises(ValueError, match=r"the newest version comes first|Invalid version"):
-        list_releases(changelog)
+def find_zizmor() -> Path:
+    """Find zizmor in the environment of the tests, or in the one that `.ci/run` makes for linters."""
+    folders = (Path(sys.executable).parent, REPOSITORY / ".venv-lint/bin")
+    found = next((folder / "zizmor" for folder in folders if (folder / "zizmor").exists()), None)
+    return found or missing("zizmor, which `pip install -e '.[dev]'` brings")
 
 
-def test_changelog_is_in_order() -> None:
-    list_releases((REPOSITORY / "CHANGELOG.md").read_text())
+def test_matrix_of_the_workflow_is_the_pythons_that_the_package_names() -> None:
+    classifiers = metadata("dbx-patch").get_all("Classifier") or []
+    named = [line.rpartition(" ")[2] for line in classifiers if line.startswith("Programming Language :: Python :: 3.")]
+    jobs = yaml.safe_load((REPOSITORY / ".github/workflows/tests.yml").read_text())["jobs"]
+
+    assert jobs["python"]["strategy"]["matrix"]["python"] == named
+
+
+def test_workflow_lints_as_the_gate_does() -> None:
+    gate = re.findall(r"^\.venv-lint/bin/((?:ruff|mypy).*)$", (REPOSITORY / ".ci/run").read_text(), re.MULTILINE)
+    jobs = yaml.safe_load((REPOSITORY / ".github/workflows/tests.yml").read_text())["jobs"]
+
+    assert gate
+    assert [step["run"] for step in jobs["lint"]["steps"] if step.get("run") in gate] == gate
+
+
+def test_workflow_runs_the_test_command_of_the_readme() -> None:
+    jobs = yaml.safe_load((REPOSITORY / ".github/workflows/tests.yml").read_text())["jobs"]
+    readme = (REPOSITORY / "README.md").read_text().splitlines()
+    commands = [line for line in readme if line.startswith("python3 -m venv") and " -m pytest" in line]
+
+    assert len(commands) == 1
+    assert [step["run"] for step in jobs["python"]["steps"] if "pytest" in step.get("run", "")] == [
+        f'sudo env "PATH=$PATH" sh -ec "{commands[0]}"'
+    ]
+
+
+# Templates for issues
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=[template.stem for template in TEMPLATES])
+def test_issue_template_is_a_form_of_github(template: Path) -> None:
+    form = yaml.safe_load(template.read_text())
+
+    assert {"name", "description", "body"} <= set(form) <= {"name", "description", "title", "labels", "body"}
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    assert {field["type"] for field in form["body"]} <= {"markdown", "textarea", "input", "dropdown", "checkboxes"}
+    assert len({field["id"] for field in fields}) == len(fields)
+    assert all(field["attributes"]["label"] for field in fields)
+    assert any(field["type"] != "dropdown" and field["validations"]["required"] for field in fields)
+
+
+def test_bug_report_asks_for_what_the_tools_print() -> None:
+    text = (REPOSITORY / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
+
+    for command in ("dbx-patch doctor --json MODULE", "dbx-patch fingerprint"):
+        assert f"`{command}`" in text
+        with pytest.raises(SystemExit) as stopped:
+            main([*command.split()[1:], "--help"])
+        assert stopped.value.code == 0

@@ -1,4 +1,4 @@
-"""Writes the whole shim as one file, for images that are built elsewhere."""
+"""Render the whole shim as one file, for images that are built elsewhere."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dbx_patch.sitecustomize_template import PARTS, template
 
 BUNDLE = """\
 {begin}
-# The start-up shim of dbx-patch {version}, whole: a `sitecustomize.py`, or to be appended to somebody else's.
-# `python -m dbx_patch.uninstall` removes these lines; to delete them by hand does no harm.
+# The whole start-up shim of dbx-patch {version}: use it as `sitecustomize.py`, or append it to an existing one.
+# `python -m dbx_patch.uninstall` removes these lines. You can also delete them by hand.
 try:
     def _dbx_patch(_dbx_patch_name={name!r}):
 {functions}
@@ -26,16 +26,16 @@ try:
             exec(_dbx_patch_shim.__code__, vars(_dbx_patch_module))
     _dbx_patch()
     del _dbx_patch
-except BaseException:  # nothing here may keep Python from starting
+except BaseException:  # a SystemExit that leaves a start-up file would end the interpreter
     pass
 {end}
 """
 VARIABLE = re.compile(r'^(\w+): "?[^"=]*"? = ', re.MULTILINE)
-"""A module's variable with its type, which a variable that a function declares global can't have."""
+"""An annotated variable of a module. A function can't annotate a variable that it declares global."""
 
 
 def render_bundle() -> bytes:
-    """Render the shim's files into one, which any supported Python runs. The same in, the same out."""
+    """Return the shim's files as one, which every supported Python runs. Equal files give equal bytes."""
     sources = dict(zip(("shim", *PARTS), (TEMPLATE, *list_parts(TEMPLATE)), strict=True))
     stamp = {"VERSION": template.VERSION, "GENERATED_FOR": "an image"}
     functions = [
@@ -50,13 +50,13 @@ def render_bundle() -> bytes:
         functions=indent("\n".join(functions), 8),
         embedded=", ".join(f'"{part}": _dbx_patch_{part}.__code__' for part in PARTS),
     )
-    return bundle.encode("ascii")  # whatever the encoding of the file that it is appended to
+    return bundle.encode("ascii")  # valid in a file of any encoding
 
 
 def make_function(name: str, source: str) -> str:
-    """Make a module's source a function's: run in a namespace, its code sets there what the module's would.
+    """Return a module's source as a function. Its code, run in a namespace, sets the module's names there.
 
-    As code of its own it is compiled with the file, and cached with it, without being run.
+    Python compiles a function with the file around it and caches both. A string would be compiled at every start.
     """
     body = VARIABLE.sub(r"\1 = ", source)
     symbols = symtable.symtable(body, name, "exec").get_symbols()
@@ -65,7 +65,7 @@ def make_function(name: str, source: str) -> str:
 
 
 def indent(source: str, spaces: int) -> str:
-    """Indent code, and leave the lines alone that are inside of a string."""
+    """Return code indented by some spaces. Lines inside a string stay as they are."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     inside = {
         line
