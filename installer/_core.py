@@ -48,17 +48,22 @@ class Installation(Shown):
     """Whether nothing was done, and `changed` tells what would be."""
 
     def __str__(self) -> str:
+        return self.describe()
+
+    def describe(self, *, verbose: bool = False) -> str:
+        """Return what was done, for people. Byte-code files are listed only if `verbose`."""
         if self.kept:
             newer = f"dbx-patch {self.version} is installed for {self.python}, which is newer than {template.VERSION}"
             return f"{newer}; it was kept.\nTo replace it, run the same with --force."
+        shown = select(self.changed, verbose=verbose)
         if self.dry_run:
             head = (
                 f"This would install dbx-patch {self.version} for {self.python} (slot {self.slot}), and write or remove"
             )
-            return "\n".join([f"{head}:", *indent(self.changed or ["nothing"])])
+            return "\n".join([f"{head}:", *indent(shown or ["nothing"])])
         lines = [f"dbx-patch {self.version} is already installed for {self.python}; nothing was changed."]
         if self.changed:
-            lines = [f"Installed dbx-patch {self.version} for {self.python}:", *indent(self.changed)]
+            lines = [f"Installed dbx-patch {self.version} for {self.python}:", *indent(shown)]
         lines += [f"A better place could not be had: {reason}." for reason in self.passed_over]
         if self.slot == Slot.FOREIGN:
             lines.append(f"{self.host} is somebody else's; it runs as before, and then loads {self.file}.")
@@ -87,11 +92,15 @@ class Uninstallation(Shown):
     """Whether nothing was done, and `changed` tells what would be."""
 
     def __str__(self) -> str:
+        return self.describe()
+
+    def describe(self, *, verbose: bool = False) -> str:
+        """Return what was done, for people. Byte-code files are listed only if `verbose`."""
         lines = [f"dbx-patch is not installed for {self.python}; there is nothing to do."]
         if self.changed:
             done = "This would uninstall" if self.dry_run else "Uninstalled"
             then = ", and restore or remove:" if self.dry_run else "; restored or removed:"
-            lines = [f"{done} dbx-patch for {self.python}{then}", *indent(self.changed)]
+            lines = [f"{done} dbx-patch for {self.python}{then}", *indent(select(self.changed, verbose=verbose))]
         if self.still_live:
             then = "to uninstall that one, run this by its own environment's Python"
             lines.append(f"{self.still_live} runs there as well; {then}.")
@@ -307,6 +316,11 @@ def name_command(python: str) -> str:
     """Write the command that installs for an interpreter, whether or not it has this package itself."""
     command = [sys.executable, "-m", "dbx_patch.install"]
     return shlex.join(command if python == sys.executable else [*command, "--python", python])
+
+
+def select(files: list[str], *, verbose: bool) -> list[str]:
+    """Return the files to list: all if `verbose`, else without byte code."""
+    return [file for file in files if verbose or Path(file).parent.name != "__pycache__"]
 
 
 def indent(files: list[str]) -> list[str]:
