@@ -184,7 +184,7 @@ def run_for_each(arguments: Arguments) -> int:
         results = [dataclasses.asdict(result) if result else {"error": error} for error, result in outcomes]
         print_json(results if arguments.all or len(arguments.python) > 1 else results[0])
     for line in left_out:
-        print(f"skipped: {line}", file=sys.stderr)
+        print(f"left out: {line}", file=sys.stderr)
     if arguments.all and not pythons:
         print_error("No Python of a Databricks node was found.\nFix: name one with `--python PATH`.")
         return FAILURE
