@@ -1,11 +1,13 @@
-"""The command line's manners, and the package's public face."""
+"""The command line as it is started, and the package's public names. tests/unit/test_cli_text.py has what it prints."""
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,17 @@ import dbx_patch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-API = {
+RESULTS = {
+    "Diagnosis",
+    "EditableInstall",
+    "HookStatus",
+    "PatchStatus",
+    "Report",
+    "Shadow",
+    "Step",
+    "Verification",
+}
+CALLS = {
     "check_patch_status",
     "check_sitecustomize_status",
     "doctor",
@@ -30,13 +42,12 @@ API = {
 }
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dbx_patch", *arguments]
+def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def run_on_terminal(environ: Mapping[str, str], *arguments: str) -> str:
-    """Run the command on a terminal; return what it shows."""
+    """Run a command of ours on a terminal; return what it shows."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "dbx_patch", *arguments]
     plain = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
@@ -46,73 +57,83 @@ def run_on_terminal(environ: Mapping[str, str], *arguments: str) -> str:
     try:
         while data := os.read(master, 65536):
             shown += data
-    except OSError:  # Linux's way to say that nobody writes any more
+    except OSError:  # Linux reports the end this way, once no process has the terminal open
         pass
     os.close(master)
     return shown.decode()
 
 
-def test_help_names_every_command_and_its_exit_codes() -> None:
-    text = run("--help").stdout
-
-    for command in ("install", "uninstall", "status", "doctor", "fingerprint", "render", "init-script"):
-        assert f"\n    {command}" in text
-        assert run(command, "--help").stdout.startswith(f"usage: python -m dbx_patch {command} ")
-    assert "Exit codes: 0 done" in text
+# Commands
 
 
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        (["instal"], "there is no command 'instal' (did you mean install?)"),
-        (["stauts", "--json"], "there is no command 'stauts' (did you mean status?)"),
-        (["xyz"], "there is no command 'xyz'\n"),
-        (["status", "--jsno"], "unrecognized arguments: --jsno (did you mean --json?)"),
-        (["install", "--dryrun"], "unrecognized arguments: --dryrun (did you mean --dry-run?)"),
-        (["doctor", "a", "b"], "unrecognized arguments: b\n"),
-        ([], "the following arguments are required: COMMAND"),
-    ],
-)
-def test_wrong_usage_is_told_with_what_may_have_been_meant(arguments: list[str], hint: str) -> None:
-    done = run(*arguments)
+def test_every_spelling_of_a_command_runs_it() -> None:
+    program = str(Path(sys.executable).parent / "dbx-patch")
+    modules = [["-m", "dbx_patch", "install"], ["-m", "dbx_patch.install"], ["-m", "dbx_patch.uninstall"]]
+    commands = [[program, "install"], *([sys.executable, *module] for module in modules)]
 
+    usages = [" ".join(run(*command, "--help").stdout.split("[-h]")[0].split()) for command in commands]
+
+    assert usages == [
+        "usage: dbx-patch install",
+        "usage: python -m dbx_patch install",
+        "usage: python -m dbx_patch install",
+        "usage: python -m dbx_patch uninstall",
+    ]
+
+
+def test_exit_code_and_errors_reach_the_shell() -> None:
+    done = run(sys.executable, "-m", "dbx_patch", "status", "--python", "/nowhere")
+    assert (done.returncode, done.stdout, done.stderr.startswith("error: ")) == (1, "", True)
+
+    done = run(sys.executable, "-m", "dbx_patch.install", "--dryrun")
     assert (done.returncode, done.stdout) == (2, "")
-    assert hint in done.stderr
+    assert done.stderr.endswith("unrecognized arguments: --dryrun (did you mean --dry-run?)\n")
 
 
-def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
-    colour = "\033[31m"
+def test_terminal_shows_results_and_errors_in_color() -> None:
+    color = "\033[31m"
     asked = ("doctor", "no_such_module")
 
-    assert colour not in run(*asked).stdout
-    assert colour in run_on_terminal({"TERM": "xterm"}, *asked)
-    assert colour not in run_on_terminal({"TERM": "xterm", "NO_COLOR": "1"}, *asked)
-    assert colour in run_on_terminal({"TERM": "xterm", "NO_COLOR": ""}, *asked)
-    assert colour not in run_on_terminal({"TERM": "dumb"}, *asked)
-    assert f"{colour}error:" in run_on_terminal({"TERM": "xterm"}, "status", "--python", "/nowhere")
+    assert color in run_on_terminal({"TERM": "xterm"}, *asked)
+    assert color not in run_on_terminal({"TERM": "xterm", "NO_COLOR": "1"}, *asked)
+    assert f"{color}error:" in run_on_terminal({"TERM": "xterm"}, "status", "--python", "/nowhere")
 
 
-def test_public_names_are_there_and_documented() -> None:
-    assert {name for name in dbx_patch.__all__ if name[0].islower()} == API
-    for name in dbx_patch.__all__:
-        assert getattr(dbx_patch, name).__doc__
-    assert set(dbx_patch.__all__) <= set(dir(dbx_patch))
+# Public names
+
+
+def test_public_names_are_frozen_and_documented() -> None:
+    assert set(dbx_patch.__all__) == {"__version__", *RESULTS, *CALLS}
+    assert dir(dbx_patch) == sorted(dbx_patch.__all__)
+    assert [name for name in (*RESULTS, *CALLS) if not getattr(dbx_patch, name).__doc__] == []
     with pytest.raises(AttributeError, match="has no attribute 'patch_dbr'"):
         _ = dbx_patch.patch_dbr
 
 
-def test_import_of_the_package_loads_nothing_else() -> None:
-    code = "import sys; before = set(sys.modules); import dbx_patch; print(sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_import_of_the_package_loads_nothing_else_and_patching_needs_no_dependency() -> None:
+    code = """
+import json, sys
+before = set(sys.modules)
+import dbx_patch
+loaded = sorted(set(sys.modules) - before)
+sys.modules.update(dict.fromkeys(["packaging", "packaging.version", "platformdirs"]))
+live = dbx_patch.patch_dbx().live
+print(json.dumps({"loaded": loaded, "live": live, "fingerprint live": dbx_patch.fingerprint()["shim"]["live"]}))
+"""
+    done = run(sys.executable, "-c", code)
 
     template = "dbx_patch.sitecustomize_template"
-    assert done.stdout == f"['dbx_patch', '{template}', '{template}.sitecustomize']\n"
+    assert json.loads(done.stdout) == {
+        "loaded": ["dbx_patch", template, f"{template}.dbx_patch_sitecustomize"],
+        "live": True,
+        "fingerprint live": True,
+    }
 
 
 @pytest.mark.parametrize(
     "call", ["check_patch_status", "verify_editable_installs", "check_sitecustomize_status", "doctor"]
 )
-def test_results_are_shown_in_a_notebook_as_they_are_printed(call: str) -> None:
+def test_results_look_in_a_notebook_as_they_are_printed(call: str) -> None:
     result = getattr(dbx_patch, call)()
 
     html = result._repr_html_()

@@ -19,13 +19,8 @@ if TYPE_CHECKING:
         patch_and_install,
         uninstall_sitecustomize,
     )
-    from dbx_patch._process import (
-        HookStatus,
-        PatchStatus,
-        check_patch_status,
-        patch_dbx,
-        remove_all_patches,
-    )
+    from dbx_patch._process import PatchStatus, check_patch_status, patch_dbx, remove_all_patches
+    from dbx_patch._verify import HookStatus
 
 __all__ = [
     "Diagnosis",
@@ -52,16 +47,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for, so that `import dbx_patch` costs next to nothing (:pep:`562`)."""
+    """Import a public name when it is first used, so that `import dbx_patch` loads nothing else (:pep:`562`)."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     from importlib import import_module  # noqa: PLC0415  # see above
 
-    parts = ("_process", "_inventory", "_notebook", "_doctor", "_fingerprint")
+    # In this order, so that `patch_dbx` and `fingerprint` work where packaging or platformdirs is missing.
+    parts = ("_process", "_fingerprint", "_notebook", "_inventory", "_doctor")
     modules = (import_module(f"dbx_patch.{part}") for part in parts)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return list(__all__)

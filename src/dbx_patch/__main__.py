@@ -1,4 +1,4 @@
-"""`python -m dbx_patch`."""
+"""`python -m dbx_patch`: the same as `dbx-patch`, for an interpreter that you name."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line: what was done goes to stdout, what went wrong to stderr."""
+"""The command line. Results are printed to stdout, errors to stderr."""
 
 from __future__ import annotations
 
@@ -16,40 +16,43 @@ from typing import TextIO
 from dbx_patch import __version__, installer
 from dbx_patch._doctor import doctor
 from dbx_patch._fingerprint import fingerprint
-from dbx_patch.installer import render_init_script
 
-DONE, COULD_NOT = 0, 1
-"""Exit codes; argparse exits with 2 on wrong usage."""
-GOOD, BAD = 32, 31
-"""The terminal's colours."""
+SUCCESS, FAILURE = 0, 1
+"""Exit codes. argparse exits with 2 on wrong usage."""
+GREEN, RED = 32, 31
+"""Codes of the terminal's colors."""
 
 Result = installer.Installation | installer.Uninstallation | installer.Status
 
 
 class Arguments(argparse.Namespace):
-    """What was asked for on the command line."""
+    """The options and arguments of a command."""
 
     parser: argparse.ArgumentParser
+    """The command's own parser, which prints the usage in errors."""
     run: Callable[[Arguments], int]
-    work: Callable[[str, Arguments], Result]
+    """What runs the command."""
+    run_for: Callable[[str, Arguments], Result]
+    """What runs the command for one interpreter, if it is about interpreters."""
     module: str
     python: list[str]
     all: bool
     json: bool
     force: bool
     dry_run: bool
+    verbose: bool
     version: str
     wheel: str | None
     strict: bool
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run a command, and return its exit code."""
+    """Run a command and return its exit code. `argv` are its arguments, `prog` is what the usage calls the program."""
     parser, commands = make_parser(prog or "dbx-patch")
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in commands:
-        parser.error(f"there is no command {command!r}{suggest(command, commands)}")
+        parser.error(f"unknown command {command!r}{suggest(command, commands)}")
     arguments, unknown = parser.parse_known_args(words, Arguments())
     if unknown:
         options = re.findall(r"--[a-z-]+", arguments.parser.format_help())
@@ -58,74 +61,87 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """Suggest what may have been meant."""
+    """Return a hint with the most similar known word; empty if none is similar."""
     close = difflib.get_close_matches(word, known, 1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
-    """Describe the command line; return the names of its commands as well."""
+    """Return the parser, and the names of the commands."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Makes editable Python installs work in Databricks notebooks, by a start-up file in site-packages.",
-        epilog="Exit codes: 0 done, live, or healthy; 1 could not, not live, or something was found; 2 wrong usage.",
+        description="Make editable Python installs work in Databricks notebooks, with a start-up file.",
+        epilog="Exit codes: 0 success, live, or healthy; 1 failure, not live, or a problem found; 2 wrong usage.",
     )
     parser.add_argument("--version", action="version", version=f"dbx-patch {__version__} ({Path(__file__).parent})")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[[Arguments], int], text: str, more: str = "") -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=more or f"{text[0].upper()}{text[1:]}.")
+        description = f"{text[0].upper()}{text[1:]}.{more and ' '}{more}"
+        command = commands.add_parser(name, help=text, description=description)
         command.set_defaults(run=run, parser=command)
         return command
 
-    for name, work, text in (
-        ("install", install, "install the start-up file, and prove that it runs; all is put back if it does not"),
-        ("uninstall", uninstall, "take it all back"),
-        ("status", status, "tell whether it is live; exit code 1 if it is not"),
-    ):
-        command = add(name, run_for_all, text)
-        command.set_defaults(work=work)
-        add_pythons(command)
-        add_json(command)
-        if work is not status:
-            command.add_argument("--dry-run", action="store_true", help="say what would be changed, and change nothing")
-        if work is install:
-            command.add_argument(
-                "--force", action="store_true", help="replace a newer version, and files that were edited by hand"
-            )
+    command = add(
+        "install",
+        run_for_each,
+        "install the start-up file and verify that it runs",
+        "If it does not run, every file is restored. A second run changes nothing.",
+    )
+    command.set_defaults(run_for=install)
+    add_pythons(command)
+    add_json(command)
+    add_changes(command)
+    command.add_argument("--force", action="store_true", help="replace a newer version, and files edited by hand")
+
+    command = add("uninstall", run_for_each, "remove the start-up file and restore every other file")
+    command.set_defaults(run_for=uninstall)
+    add_pythons(command)
+    add_json(command)
+    add_changes(command)
+
+    command = add(
+        "status",
+        run_for_each,
+        "report whether the start-up file is live",
+        "Lists the layers with their editable installs too. Changes nothing. The exit code is 1 if it is not live.",
+    )
+    command.set_defaults(run_for=status)
+    add_pythons(command)
+    add_json(command)
+
     command = add(
         "doctor",
         run_doctor,
-        "tell why a module can't be imported, and what mends it",
-        "Follow the import of a module in the interpreter that runs this, and name what stops it, the evidence, and "
-        "the command that mends it. Changes nothing. Exit code 1 if something was found.",
+        "report why a module can't be imported, and how to fix it",
+        "Traces the import in the interpreter that runs this command, and prints the cause, the evidence, and a "
+        "command that fixes it. Changes nothing. The exit code is 1 if it found a problem.",
     )
     command.add_argument(
-        "module", metavar="MODULE", nargs="?", default="", help="the module (default: all that are installed editable)"
+        "module", metavar="MODULE", nargs="?", default="", help="the module (default: every one installed editable)"
     )
     add_json(command)
+
     add(
         "fingerprint",
         run_fingerprint,
-        "print what this runtime looks like, as JSON, to be sent to the developers",
-        "Print what this runtime looks like, as JSON: its layers, start-up files, finders and import hooks. It holds "
-        "no values, secrets, user names or paths of yours, changes nothing, and sends nothing.",
+        "print a description of this runtime as JSON, for bug reports",
+        "It lists layers, start-up files, finders and import hooks. It contains no values, secrets, user names or "
+        "paths of yours. Changes nothing, and sends nothing.",
     )
-    add("render", run_render, "print the start-up file, whole, for images that are built elsewhere")
+    add("render", run_render, "print the start-up file as one file, for images that are built elsewhere")
     command = add(
         "init-script",
         run_init_script,
         "print a cluster init script that installs dbx-patch on every node",
-        "Print a cluster init script, to be put into a volume and named in the cluster's settings.",
+        "Save it in a volume, and name it in the cluster's settings.",
     )
     source = command.add_mutually_exclusive_group()
+    source.add_argument("--version", default=__version__, help="version to install (default: %(default)s, this one)")
     source.add_argument(
-        "--version", default=__version__, help="the version to install (default: this one, %(default)s)"
+        "--wheel", metavar="PATH", help="wheel to install instead, for example in /Volumes; needs no package index"
     )
-    source.add_argument(
-        "--wheel", metavar="PATH", help="a wheel to install instead, such as one in /Volumes; needs no index"
-    )
-    command.add_argument("--strict", action="store_true", help="have the launch fail if the install does")
+    command.add_argument("--strict", action="store_true", help="make the cluster's launch fail if the install fails")
     command.add_argument(
         "--python", metavar="PATH", default="", help="the runtime's interpreter (default: found on the node)"
     )
@@ -133,54 +149,63 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
 
 
 def add_pythons(command: argparse.ArgumentParser) -> None:
-    """Add the options that name the interpreters that a command is about."""
+    """Add the options that choose interpreters."""
     which = command.add_mutually_exclusive_group()
     which.add_argument(
         "--python",
         metavar="PATH",
         action="append",
         default=[],
-        help="the interpreter it is about (default: this one); may be given more than once",
+        help="interpreter to use (default: the one that runs this command); can be repeated",
     )
-    which.add_argument("--all", action="store_true", help="every Python of a Databricks node, each once")
+    which.add_argument("--all", action="store_true", help="use every Python of a Databricks node, each once")
+
+
+def add_changes(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that changes files."""
+    command.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
+    command.add_argument("--verbose", action="store_true", help="list byte-code files too")
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
-    """Add the option that asks for JSON."""
+    """Add the option that selects JSON output."""
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 # The commands
 
 
-def run_for_all(arguments: Arguments) -> int:
-    """Do a command's work for each interpreter that it is about."""
+def run_for_each(arguments: Arguments) -> int:
+    """Run a command for each interpreter that was chosen."""
     pythons, left_out = installer.find_interpreters() if arguments.all else (arguments.python or [sys.executable], [])
-    outcomes = [work_for(python, arguments) for python in dict.fromkeys(pythons)]
+    outcomes = [run_for_one(python, arguments) for python in dict.fromkeys(pythons)]
     errors = [error for error, _ in outcomes if error]
     if arguments.json:
         results = [dataclasses.asdict(result) if result else {"error": error} for error, result in outcomes]
-        show_json(results if arguments.all or len(arguments.python) > 1 else results[0])
+        print_json(results if arguments.all or len(arguments.python) > 1 else results[0])
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     if arguments.all and not pythons:
-        show_error("no Python of a Databricks node was found; name one with --python.")
-        return COULD_NOT
-    worst = any(errors) or any(isinstance(result, installer.Status) and not result.live for _, result in outcomes)
-    return COULD_NOT if worst else DONE
+        print_error("No Python of a Databricks node was found.\nFix: name one with `--python PATH`.")
+        return FAILURE
+    failed = any(errors) or any(isinstance(result, installer.Status) and not result.live for _, result in outcomes)
+    return FAILURE if failed else SUCCESS
 
 
-def work_for(python: str, arguments: Arguments) -> tuple[str, Result | None]:
-    """Do a command's work for one interpreter; return what went wrong, or the result."""
+def run_for_one(python: str, arguments: Arguments) -> tuple[str, Result | None]:
+    """Run a command for one interpreter, and return the error's text and None, or an empty text and the result."""
     try:
-        result = arguments.work(python, arguments)
+        result = arguments.run_for(python, arguments)
     except installer.InstallerError as error:
         if not arguments.json:
-            show_error(str(error))
+            print_error(str(error))
         return str(error), None
     if not arguments.json:
-        bad = isinstance(result, installer.Status) and not result.live
-        print(paint(str(result), BAD if bad else GOOD, sys.stdout))
+        if isinstance(result, installer.Status):
+            text, color = str(result), GREEN if result.live else RED
+        else:
+            text, color = result.describe(verbose=arguments.verbose), GREEN
+        print(paint(text, color, sys.stdout))
     return "", result
 
 
@@ -195,66 +220,66 @@ def uninstall(python: str, arguments: Arguments) -> installer.Uninstallation:
 
 
 def status(python: str, _: Arguments) -> installer.Status:
-    """Tell how the shim stands in an interpreter."""
+    """Return the shim's state in an interpreter."""
     return installer.status(python)
 
 
 def run_doctor(arguments: Arguments) -> int:
-    """Say what the doctor finds."""
+    """Print what the doctor finds."""
     try:
         report = doctor(arguments.module)
     except ValueError as error:
         arguments.parser.error(str(error))
     if arguments.json:
-        show_json(report.to_json())
+        print_json(report.to_json())
     else:
         for diagnosis in report.diagnoses:
-            print(paint(str(diagnosis), GOOD if diagnosis.healthy else BAD, sys.stdout))
-    return DONE if report.healthy else COULD_NOT
+            print(paint(str(diagnosis), GREEN if diagnosis.healthy else RED, sys.stdout))
+    return SUCCESS if report.healthy else FAILURE
 
 
 def run_fingerprint(_: Arguments) -> int:
-    """Print what this runtime looks like."""
-    show_json(fingerprint())
-    return DONE
+    """Print the fingerprint."""
+    print_json(fingerprint())
+    return SUCCESS
 
 
 def run_render(_: Arguments) -> int:
-    """Print the shim, whole."""
+    """Print the shim as one file."""
     sys.stdout.buffer.write(installer.render_bundle())
-    return DONE
+    return SUCCESS
 
 
 def run_init_script(arguments: Arguments) -> int:
     """Print an init script."""
     python = str(arguments.python or "")
     try:
-        script = render_init_script(
+        script = installer.render_init_script(
             arguments.version, wheel=arguments.wheel or "", python=python, strict=arguments.strict
         )
     except ValueError as error:
         arguments.parser.error(str(error))
-    # As bytes: a path is printed as it was given, and each line ends as the shell wants it.
+    # Bytes, because paths may not be UTF-8, and the shell needs `\n` at the end of a line.
     sys.stdout.buffer.write(os.fsencode(script))
-    return DONE
+    return SUCCESS
 
 
-# How it is shown
+# Output
 
 
-def show_json(result: object) -> None:
-    """Print a result for machines."""
+def print_json(result: object) -> None:
+    """Print a result as JSON."""
     print(json.dumps(result, indent=2))
 
 
-def show_error(text: str) -> None:
-    """Print what went wrong."""
-    print(f"{paint('error:', BAD, sys.stderr)} {text}", file=sys.stderr)
+def print_error(text: str) -> None:
+    """Print an error to stderr. Its text has one sentence a line; the last line starts with `Fix:`."""
+    print(f"{paint('error:', RED, sys.stderr)} {text}", file=sys.stderr)
 
 
-def paint(text: str, colour: int, stream: TextIO) -> str:
-    """Colour the first line of a text, if a person sees it and wants colours (https://no-color.org)."""
+def paint(text: str, color: int, stream: TextIO) -> str:
+    """Color the first line of a text if the stream is a terminal and NO_COLOR is not set (https://no-color.org)."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     head, newline, rest = text.partition("\n")
-    return f"\033[{colour}m{head}\033[0m{newline}{rest}"
+    return f"\033[{color}m{head}\033[0m{newline}{rest}"

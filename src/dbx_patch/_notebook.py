@@ -1,4 +1,4 @@
-"""Installs from within Python: for any interpreter, or for a notebook's environment alone."""
+"""Installs the shim from within Python: for any interpreter, or only for a notebook's environment."""
 
 from __future__ import annotations
 
@@ -10,52 +10,57 @@ from dbx_patch._process import patch_dbx
 
 
 def install_sitecustomize(python: str = sys.executable, *, force: bool = False) -> installer.Installation:
-    """Install the shim for an interpreter, and prove that it runs there and in notebook environments made from it.
+    """Install the shim for an interpreter, and verify that it runs there and in notebook environments created from it.
 
-    This is what `python -m dbx_patch.install` does. A newer shim is kept, and one that was edited by hand is not
-    overwritten, but with `force`. Raises InstallerError if it can't be installed, or is not seen alive; then everything
-    is as it was. Interpreters that run already are as they were, this one too: `patch_dbx` is for those.
+    This does what `python -m dbx_patch.install` does. `python` is the interpreter's path. A newer shim is kept, and one
+    that was edited by hand raises InstallerError; `force` overwrites both. Processes that are already running, this one
+    included, do not change: call `patch_dbx` in them.
+
+    Raises InstallerError if the shim can't be installed or is not live afterwards. Every file is then restored.
     """
     return installer.install(python, force=force)
 
 
 def uninstall_sitecustomize(python: str = sys.executable) -> installer.Uninstallation:
-    """Remove the shim of an interpreter, and restore every other file, as `python -m dbx_patch.uninstall` does.
+    """Remove the shim of an interpreter and restore every other file, as `python -m dbx_patch.uninstall` does.
 
-    Raises InstallerError if that can't be done; then everything is as it was.
+    `python` is the interpreter's path. Raises InstallerError if that fails. Every file is then as it was before.
     """
     return installer.uninstall(python)
 
 
 def check_sitecustomize_status(python: str = sys.executable) -> installer.Status:
-    """Start an interpreter, and tell whether the shim is live in it, as `python -m dbx_patch status` does.
+    """Start an interpreter and return whether the shim is live in it, as `dbx-patch status` reports it.
 
-    Raises InstallerError if it can't be started.
+    `python` is the interpreter's path. Nothing is changed. Raises InstallerError if the interpreter can't be started.
     """
     return installer.status(python)
 
 
 def patch_and_install() -> installer.Installation:
-    """Patch this process, install the shim for its environment, and restart Python through `dbutils` if there is one.
+    """Patch this process, install the shim for its environment only, and restart Python if there is a `dbutils`.
 
-    The environment is the notebook's: another notebook has its own, and so has this one once it is attached anew. What
-    is installed reaches no other. Raises InstallerError if nothing can be installed; this process is patched even so.
+    A notebook has an environment of its own until it is detached, so the install reaches no other notebook, and is gone
+    when this one is attached again. Python is restarted only if something was installed; that clears the notebook's
+    variables. What happens is printed.
+
+    Raises InstallerError if nothing can be installed. This process is patched even then.
     """
     patch_dbx()
     done = installer.install(sys.executable, alone=True)
-    what = "was installed" if done.changed else "is installed already"
-    print(f"dbx-patch {done.version} {what} for this environment ({sys.prefix}); this process is patched as well.")
+    state = "is now installed" if done.changed else "is already installed"
+    print(f"dbx-patch {done.version} {state} for this environment ({sys.prefix}). This process is patched too.")
     dbutils = find_dbutils()
     if dbutils is None:
-        print("There is no dbutils here that could restart Python: what starts from now on in this environment has it.")
+        print("Python was not restarted, because there is no dbutils here. New processes use the installed shim.")
     elif done.changed:
-        print("Python is restarted, and the variables of this notebook are lost.", flush=True)
+        print("Restarting Python. The notebook's variables are cleared.", flush=True)
         dbutils.library.restartPython()
     return done
 
 
 def find_dbutils() -> Any:
-    """Find the notebook's `dbutils`, which lies among the user's variables; None outside of one."""
+    """Return the notebook's `dbutils`, which is among the user's variables, or None outside of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell.user_ns.get("dbutils") if shell else None

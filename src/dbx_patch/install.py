@@ -1,4 +1,4 @@
-"""`python -m dbx_patch.install`."""
+"""`python -m dbx_patch.install`: the same as `dbx-patch install`."""
 
 import sys
 

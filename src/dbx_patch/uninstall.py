@@ -1,4 +1,4 @@
-"""`python -m dbx_patch.uninstall`."""
+"""`python -m dbx_patch.uninstall`: the same as `dbx-patch uninstall`."""
 
 import sys
 

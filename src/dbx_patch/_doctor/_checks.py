@@ -28,7 +28,8 @@ from dbx_patch._inventory import (
     locate,
 )
 from dbx_patch._notebook import find_dbutils
-from dbx_patch._process import HARMLESS, check_patched, find_shim
+from dbx_patch._process import find_shim
+from dbx_patch._verify import HARMLESS, check_patched
 from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbx_patch._doctor._report import Kind, Step
-from dbx_patch._fingerprint._facts import LOADERS
+from dbx_patch._finders import LOADERS
 from dbx_patch._inventory import EditableInstall, is_inside
-from dbx_patch._process import check_patched, find_shim
+from dbx_patch._process import find_shim
+from dbx_patch._verify import check_patched
 from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:

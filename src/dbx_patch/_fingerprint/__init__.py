@@ -1,4 +1,4 @@
-"""Describes this runtime, and nothing of the people who use it."""
+"""Describes this runtime as JSON, without anything about the people who use it."""
 
 from dbx_patch._fingerprint._facts import fingerprint
 

@@ -1,6 +1,7 @@
-"""Tells what this runtime looks like, and nothing of who uses it.
+"""Describes this runtime as JSON: its layers, start-up files, finders and hooks.
 
-Only what is on a list is told. Nothing is imported or changed for it, no interpreter is started, no mount is touched.
+Only what is on a list is kept, and the rest is redacted. Nothing is imported or changed, no interpreter is started, and
+no mount is touched.
 """
 
 from __future__ import annotations
@@ -12,64 +13,65 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from importlib import machinery
+from importlib.machinery import FileFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dbx_patch._fingerprint._redact import HOOK_MODULES, OTHER, match, may_touch, plain, redact, tell_type
-from dbx_patch._fingerprint._signatures import read_module, read_source
-from dbx_patch._process import HARMLESS, find_module
+from dbx_patch._finders import LOADERS
+from dbx_patch._fingerprint._redact import HOOK_MODULES, OTHER, match, may_touch, plain, redact, redact_type
+from dbx_patch._fingerprint._signatures import list_names
+from dbx_patch._verify import HARMLESS, find_module
 from dbx_patch.sitecustomize_template import template
 
+SCHEMA = 2
+"""The version of the JSON's layout. It goes up when a key or the meaning of a value changes."""
 RUNTIME = r"(client\.)?\d{1,2}(\.(\d{1,2}|x)){0,3}(-(aarch64|cpu|esr|gpu|lts|ml|photon|scala2\.1\d))*"
 VERSION = r"\d{1,4}(\.\d{1,4}){0,3}((a|b|rc|\.post|\.dev)\d{1,3})?"
 SYSTEM = r"[A-Za-z0-9_.-]{1,20}"
-PTH_OF_OURS = "zzz_dbx_patch.pth"
+OWN_PTH = "zzz_dbx_patch.pth"
+"""The `.pth` file that loads the shim in slot 3."""
 PTH = (
     *("__editable__.*.pth", "_editable_impl_*.pth", "_editable_skbc_*.pth", "*-editable.pth", "easy-install.pth"),
-    *("distutils-precedence.pth", "*-nspkg.pth", "_virtualenv.pth", PTH_OF_OURS, "*.pth"),
+    *("distutils-precedence.pth", "*-nspkg.pth", "_virtualenv.pth", OWN_PTH, "*.pth"),
 )
-"""The kinds of `.pth` files, by their names; the last is any other."""
-LOADERS: tuple[Any, ...] = (
-    (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
-    (machinery.SourceFileLoader, machinery.SOURCE_SUFFIXES),
-    (machinery.SourcelessFileLoader, machinery.BYTECODE_SUFFIXES),
-)
-"""What Python's own path hook gives a file finder."""
-SOURCE_LIMIT = 1 << 17
-"""Bytes; more is not read. The parser of Python 3.10 overflows the stack with an expression of twice that length."""
+"""The kinds of `.pth` files, as patterns of their names. The last matches any other."""
+SIZE_LIMIT = 1 << 20
+"""Bytes. Longer files are not read: the source of a hook is far shorter, and memory must not run out."""
 STATES = frozenset({"armed", "patched", "incompatible"})
+"""The states that the shim itself gives a hook."""
 
 
 def fingerprint() -> dict[str, Any]:
-    """Tell what this runtime really looks like, as JSON has it: its layers, start-up files, finders and hooks.
+    """Return what this runtime looks like, as JSON values: its layers, start-up files, finders and import hooks.
 
-    None is what is not known. Where a fact can't be told, the name of the error is in its place; nothing is raised.
+    It contains no values, secrets, user names or paths of yours. The keys are described in docs/hooks.md. A value is
+    None if it is not known. If a fact can't be found out, its value is `{"error": TYPE}` with the exception's type;
+    nothing is raised.
     """
     shim = sys.modules.get(template.LIVE_NAME)
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "dbx_patch": template.VERSION,
         "runtime": match(RUNTIME, os.environ.get("DATABRICKS_RUNTIME_VERSION")),
         "kernel": "ipykernel" in sys.modules,
-        "python": attempt(tell_python),
-        "platform": attempt(tell_platform),
-        "path": [attempt(tell_entry, entry) for entry in list(sys.path)],
-        "sitecustomize": attempt(tell_sitecustomize),
-        "shim": attempt(tell_shim, shim),
-        "meta_path": [attempt(tell_type, finder) for finder in list(sys.meta_path)],
-        "path_hooks": [attempt(tell_type, hook) for hook in list(sys.path_hooks)],
-        "import": attempt(tell_type, builtins.__import__),
-        "hooks": {name: attempt(tell_hook, name, shim) for name in HOOK_MODULES},
+        "python": describe_or_error(describe_python),
+        "platform": describe_or_error(describe_platform),
+        "path": [describe_or_error(describe_entry, entry) for entry in list(sys.path)],
+        "sitecustomize": describe_or_error(describe_sitecustomize),
+        "shim": describe_or_error(describe_shim, shim),
+        "meta_path": [describe_or_error(redact_type, finder) for finder in list(sys.meta_path)],
+        "path_hooks": [describe_or_error(redact_type, hook) for hook in list(sys.path_hooks)],
+        "import": describe_or_error(redact_type, builtins.__import__),
+        "hooks": {name: describe_or_error(describe_hook, name, shim) for name in HOOK_MODULES},
     }
 
 
-def attempt(tell: Callable[..., Any], *args: object) -> Any:
-    """Tell a fact; of what goes wrong, only its kind."""
+def describe_or_error(describe: Callable[..., Any], *args: object) -> Any:
+    """Return what a function returns. If it raises, return the type of the error: its text could contain a path."""
     try:
-        return tell(*args)
-    except Exception as error:  # noqa: BLE001  # foreign objects raise what they like
+        return describe(*args)
+    except Exception as error:  # noqa: BLE001  # foreign objects can raise anything
         known = any(type(error) is kind for kind in vars(builtins).values())
         return {"error": type(error).__name__ if known else OTHER}
 
@@ -77,8 +79,8 @@ def attempt(tell: Callable[..., Any], *args: object) -> Any:
 # The interpreter and its layers
 
 
-def tell_python() -> dict[str, Any]:
-    """Tell which interpreter this is, and how it was started."""
+def describe_python() -> dict[str, Any]:
+    """Return which interpreter this is, and how it was started."""
     flags = {name: getattr(sys.flags, name) for name in dir(sys.flags) if not name.startswith(("_", "n_"))}
     return {
         "version": platform.python_version(),
@@ -91,8 +93,8 @@ def tell_python() -> dict[str, Any]:
     }
 
 
-def tell_platform() -> dict[str, Any]:
-    """Tell the operating system."""
+def describe_platform() -> dict[str, Any]:
+    """Return the operating system and its version."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -102,23 +104,26 @@ def tell_platform() -> dict[str, Any]:
     return {name: match(SYSTEM, value) for name, value in facts.items()}
 
 
-def tell_entry(entry: object) -> dict[str, Any]:
-    """Tell one entry of `sys.path`."""
+def describe_entry(entry: object) -> dict[str, Any]:
+    """Return what an entry of `sys.path` is; for a layer, also which start-up files it has."""
     path = plain(entry)
-    told: dict[str, Any] = {"path": redact(entry), "kind": "untouched"}
-    if told["path"] is None:
-        told["kind"] = "no string"
+    facts: dict[str, Any] = {"path": redact(entry), "kind": "untouched"}
+    if facts["path"] is None:
+        facts["kind"] = "not a string"
     elif may_touch(path):
-        told["kind"] = "folder" if Path(path).is_dir() else "file" if Path(path).exists() else "absent"
+        facts["kind"] = "folder" if Path(path).is_dir() else "file" if Path(path).exists() else "absent"
     if template.is_layer(path):
-        told["layer"] = {"opened_by_site": path in template.load("editables").find_opened_layers()}
-        if told["kind"] == "folder":
-            told["layer"] |= tell_layer([file.name for file in Path(path).iterdir()])
-    return told
+        facts["layer"] = {"opened_by_site": path in template.load("editables").find_opened_layers()}
+        if facts["kind"] == "folder":
+            facts["layer"] |= describe_layer([file.name for file in Path(path).iterdir()])
+    return facts
 
 
-def tell_layer(names: list[str]) -> dict[str, Any]:
-    """Tell of a layer's files how many start-up files it has of each kind, and whether it has what this one needs."""
+def describe_layer(names: list[str]) -> dict[str, Any]:
+    """Return how many `.pth` files of each kind a layer has, and which versions of the packages that dbx-patch needs.
+
+    `names` are the names of the layer's files.
+    """
     kinds = [next(kind for kind in PTH if fnmatchcase(name, kind)) for name in names if name.endswith(".pth")]
     infos = (name.removesuffix(".dist-info").partition("-") for name in names if name.endswith(".dist-info"))
     return {
@@ -132,45 +137,49 @@ def tell_layer(names: list[str]) -> dict[str, Any]:
 # Start-up files
 
 
-def tell_sitecustomize() -> dict[str, Any]:
-    """Tell which `sitecustomize` has run, why that one, and which others are on the path as it is now, in its order."""
+def describe_sitecustomize() -> dict[str, Any]:
+    """Return which `sitecustomize` has run and why that one, with all that are on the path now, in its order."""
     loaded = plain(vars_of(sys.modules.get("sitecustomize")).get("__file__"))
-    files = [file for entry in find_folders() if (file := find_in(entry, "sitecustomize")[0])]
+    files = [file for entry in list_folders() if (file := find_in_folder(entry, "sitecustomize")[0])]
     first = next(iter(files), "")
-    why = "it is the first on the path"
+    why = "first on the path"
     if not loaded:
-        why = "none is loaded" if not first else "none is loaded, though there is one"
+        why = "none loaded, though one is on the path" if first else "none on the path"
     elif loaded != first:
-        why = (
-            "it stands in no folder that could be looked into" if loaded not in files else "others came before it later"
-        )
-    return {"loaded": tell_start_file(loaded) if loaded else None, "why": why, "found": [*map(tell_start_file, files)]}
+        why = "others were put before it later" if loaded in files else "not in a folder that was searched"
+    return {
+        "loaded": describe_start_file(loaded) if loaded else None,
+        "why": why,
+        "found": [*map(describe_start_file, files)],
+    }
 
 
-def tell_start_file(file: str) -> dict[str, Any]:
-    """Tell one `sitecustomize`: whether it has lines of ours, and the digest of what else it has."""
+def describe_start_file(file: str) -> dict[str, Any]:
+    """Return whether a `sitecustomize` is ours, has our block, or neither, and the digest of all other lines."""
     content = read(file)
-    told = {"file": redact(file), "link": may_touch(str(Path(file).parent)) and Path(file).is_symlink()}
+    facts: dict[str, Any] = {
+        "file": redact(file),
+        "link": may_touch(str(Path(file).parent)) and Path(file).is_symlink(),
+        "ours": None,
+    }
     try:
-        from dbx_patch.installer import is_own, list_shims, remove_every_block  # noqa: PLC0415  # it needs what may lack
+        # Imported here, because the installer imports packaging and platformdirs, which a runtime may lack.
+        from dbx_patch.installer import is_own, list_shims, remove_every_block  # noqa: PLC0415
     except ImportError:
-        return told | {"lines_of_ours": None}
+        return facts
     if content is None:
-        return told | {"lines_of_ours": None}
-    rest = remove_every_block(content)
-    ours = "all" if is_own(content) else "some" if list_shims(content) else "none"
-    return told | {"lines_of_ours": ours, "sha256_of_the_rest": hashlib.sha256(rest).hexdigest()}
+        return facts
+    ours = "all" if is_own(content) else "block" if list_shims(content) else "none"
+    return facts | {"ours": ours, "sha256_of_the_rest": hashlib.sha256(remove_every_block(content)).hexdigest()}
 
 
-def tell_shim(shim: object) -> dict[str, Any]:
-    """Tell whether the shim runs in this process, which, and what has loaded it."""
+def describe_shim(shim: object) -> dict[str, Any]:
+    """Return whether the shim runs in this process, which version, and the slot that has loaded it."""
     space = vars_of(shim)
     live = space.get("started") is True
     loader = plain(vars_of(sys.modules.get("sitecustomize")).get("__file__"))
-    slot = {"all": 1, "some": 2}.get(tell_start_file(loader)["lines_of_ours"])
-    if slot is None and any(
-        Path(folder, PTH_OF_OURS).exists() for folder in find_folders() if template.is_layer(folder)
-    ):
+    slot = {"all": 1, "block": 2}.get(describe_start_file(loader)["ours"])
+    if slot is None and any(Path(folder, OWN_PTH).exists() for folder in list_folders() if template.is_layer(folder)):
         slot = 3
     return {
         "live": live,
@@ -183,57 +192,62 @@ def tell_shim(shim: object) -> dict[str, Any]:
 # Hooks
 
 
-def tell_hook(name: str, shim: object) -> dict[str, Any]:
-    """Tell the module of one hook: where it is, and its names with their signatures; it is not imported."""
+def describe_hook(name: str, shim: object) -> dict[str, Any]:
+    """Return where a hook's module is, the digest of its source, and if it is imported, its names and signatures.
+
+    The module is not imported, and its source is not parsed: the parser of Python 3.10 overflows the stack with some
+    files, and the digest is enough to recognize a module.
+    """
     module = find_module(name) if name in HARMLESS else sys.modules.get(name)
     imported = issubclass(type(module), ModuleType)
     origin = plain(vars_of(module).get("__file__")) if imported else find_module_file(name)[0]
     source = read(origin) if origin.endswith(".py") else None
-    shape = read_source(source) if source is not None and not imported else None
-    seen = "imported" if imported else "source" if shape is not None else "unreadable" if origin else "absent"
+    names = None
     if imported and (may_touch(origin) or not origin):
-        hooks = dict_in(shim, "loaded").get("hooks")
-        shape = read_module(module, source, dict_in(hooks, "diverted"))
+        patched = dict_in(dict_in(shim, "loaded").get("hooks"), "diverted")
+        names = list_names(module, source, patched)
     state = plain(dict_in(shim, "hook_states").get(name)).partition(":")[0]
+    found = "source" if source is not None else "unreadable" if origin else "absent"
     return {
-        "seen": seen,
+        "seen": "imported" if imported else found,
         "origin": redact(origin) if origin else None,
+        "sha256": None if source is None else hashlib.sha256(source).hexdigest(),
         "state": state if state in STATES else None,
-        "names": shape,
+        "names": names,
     }
 
 
-# What is on the path, found without the finders on `sys.meta_path` and their caches
+# Look-ups on the path that ask no finder on `sys.meta_path`, and fill no cache
 
 
-def find_folders() -> Iterator[str]:
-    """List the folders on the path that may be touched."""
+def list_folders() -> Iterator[str]:
+    """List the entries of `sys.path` that are on the node's own disk."""
     yield from (path for path in map(plain, list(sys.path)) if may_touch(path))
 
 
 def find_module_file(name: str) -> tuple[str, list[str]]:
-    """Find a module's file, and for a package the folders of its modules; none of its packages is imported."""
+    """Return a module's file, and for a package the folders of its modules. Import none of its packages."""
     parent = name.rpartition(".")[0]
     known = vars_of(sys.modules.get(parent)).get("__path__")
     if not parent:
-        within = list(find_folders())
+        within = list(list_folders())
     else:
         within = [*map(plain, known)] if type(known) is list else find_module_file(parent)[1]
     portions: list[str] = []
     for folder in within:
         if may_touch(folder):
-            file, folders = find_in(folder, name)
+            file, folders = find_in_folder(folder, name)
             if file:
                 return file, folders
             portions += folders
     return "", portions
 
 
-def find_in(folder: str, name: str) -> tuple[str, list[str]]:
-    """Find a module in a folder: its file, and for a package, which may have no file, the folders of its modules."""
+def find_in_folder(folder: str, name: str) -> tuple[str, list[str]]:
+    """Return a module's file in a folder, and for a package the folders of its modules. A package may have no file."""
     try:
-        spec = machinery.FileFinder(folder, *LOADERS).find_spec(name)
-    except (OSError, ValueError):  # it is no folder's name
+        spec = FileFinder(folder, *LOADERS).find_spec(name)
+    except (OSError, ValueError):  # the folder can't be listed, or its name can't be a path
         spec = None
     if spec is None:
         return "", []
@@ -241,9 +255,9 @@ def find_in(folder: str, name: str) -> tuple[str, list[str]]:
 
 
 def read(file: str) -> bytes | None:
-    """Read a file of the node's own; None if it can't be read, or is too long."""
+    """Return the content of a regular file on the node's own disk; None if it can't be read or is too long."""
     try:
-        if may_touch(file) and Path(file).is_file() and Path(file).stat().st_size <= SOURCE_LIMIT:
+        if may_touch(file) and Path(file).is_file() and Path(file).stat().st_size <= SIZE_LIMIT:
             return Path(file).read_bytes()
     except (OSError, ValueError):
         pass
@@ -251,12 +265,12 @@ def read(file: str) -> bytes | None:
 
 
 def vars_of(module: object) -> dict[str, Any]:
-    """Give a module's names, past what a subclass makes of them; none if it is no module."""
+    """Return a module's namespace past what a subclass overrides; an empty one for any other object."""
     space: dict[str, Any] = vars(ModuleType)["__dict__"].__get__(module) if issubclass(type(module), ModuleType) else {}
     return space
 
 
 def dict_in(module: object, name: str) -> dict[Any, Any]:
-    """Give a dict that a module has under a name; an empty one if it has none."""
+    """Return the dict that a module has under a name; an empty one if it has none."""
     found = vars_of(module).get(name)
     return found if type(found) is dict else {}

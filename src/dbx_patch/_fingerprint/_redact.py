@@ -1,4 +1,4 @@
-"""Redacts by construction: of a path, a name or a type only those parts are told that are known to be a runtime's."""
+"""Redacts paths, names and types: keeps only the parts that are known to belong to a runtime."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-from dbx_patch._process import HARMLESS
+from dbx_patch._verify import HARMLESS
 from dbx_patch.sitecustomize_template import template
 
 REDACTED, OTHER = "<redacted>", "<other>"
 ROOT = sys.base_prefix.removesuffix("/usr") if sys.base_prefix.endswith("/usr") else ""
-"""The folder that has the node's `/usr` and `/databricks`: none on a cluster, a temporary one in a test."""
+"""The folder that contains the node's `/usr` and `/databricks`: empty on a cluster, a temporary folder in a test."""
 MOUNTS = ("/Workspace", "/Volumes", "/dbfs", "/.fuse-mounts")
 LOCAL = frozenset({"databricks", "etc", "lib", "lib64", "local_disk0", "opt", "usr"})
-"""The folders below the root that may be touched. Of what lies in any other nothing is told."""
-TOLD = LOCAL.union("Repos Shared Users Volumes WSFS_NOTEBOOK_DIR Workspace dbfs home mnt root tmp var".split())
+"""The folders below the root that are on the node's own disk. Nothing is read, or kept of a path, in any other."""
+TOP_LEVEL = LOCAL.union("Repos Shared Users Volumes WSFS_NOTEBOOK_DIR Workspace dbfs home mnt root tmp var".split())
+"""The first parts of a path that are kept."""
 HOOK_MODULES = tuple(dict.fromkeys((*template.HOOKS, *HARMLESS)))
 PARTS = {part for name in HOOK_MODULES for part in name.split(".")}
 WORDS = frozenset(
@@ -27,35 +28,35 @@ WORDS = frozenset(
     " dist-packages driver envs jars lib lib-dynload lib64 local python python3 python_shell scripts site-packages"
     " sitecustomize sitecustomize.py sitecustomize_template spark".split()
 ).union(PARTS, [f"{part}.py" for part in PARTS])
-"""The parts of a path below them that are told, with those that have a version."""
+"""The other parts of a path that are kept, beside those with a version."""
 WORD = re.compile(r"python3?\d?\.\d{1,2}|python3\d{1,2}\.zip|py4j-\d{1,2}(\.\d{1,2}){1,4}-src\.zip", re.ASCII)
 NAME = re.compile(r"(?!(?:\D*\d){5})[A-Za-z_]\w{0,79}", re.ASCII)
-"""A name of code. One with many digits could be a token, or an account."""
+"""A name in code. One with five digits or more is redacted: it could be a token or an account."""
 PACKAGES = {name.partition(".")[0] for name in HOOK_MODULES}.union(
     "IPython _distutils_hack _virtualenv databricks dbx_patch dlt editables ipykernel mlflow pkg_resources setuptools"
     " six".split()
 )
-"""The packages whose modules and types are told, beside the standard library."""
+"""The packages whose modules and types are named, beside the standard library."""
 FINDERS = ("__editable___*_finder", "_editable_impl_*", "_editable_skbc_*", "_*_editable_loader")
 FINDER_TYPES = frozenset(
     {"MesonpyMetaFinder", "ScikitBuildRedirectingFinder", "_EditableFinder", "_EditableNamespaceFinder"}
 )
-"""The modules of editable installs' finders, which have their project's name, and the types in them."""
+"""The modules of editable installs' finders, whose names contain a project's name, and the types in them."""
 NAMESPACE_MARK = "__editable__.*.finder.__path_hook__"
-"""What setuptools puts on the path for a namespace package."""
+"""The entry that setuptools puts on the path for a namespace package."""
 MOST_STEPS = 200
-"""Parts and links of a path."""
+"""Parts and links that are followed in one path. Links can form a circle."""
 
 
 def match(pattern: str, text: object) -> str | None:
-    """Tell a string that is of a known form; None if there is none."""
+    """Return a string if it has the given form, a mark if it has not, and None if there is no value."""
     if text is None:
         return None
     return text if type(text) is str and re.fullmatch(pattern, text, re.ASCII) else REDACTED
 
 
 def plain(text: object) -> str:
-    """Give a string without what a subclass makes of it; empty if it is none."""
+    """Return a string past what a subclass overrides, and an empty one for any other object."""
     return str.__str__(text) if issubclass(type(text), str) else ""
 
 
@@ -63,23 +64,23 @@ def plain(text: object) -> str:
 
 
 def redact(path: object) -> str | None:
-    """Tell of a path what a runtime gives; None if it is no string."""
+    """Return a path with all parts redacted but those of a runtime; None if it is not a string."""
     text = plain(path)
     if not text:
         return "" if issubclass(type(path), str) else None
     if not text.startswith("/"):
         return NAMESPACE_MARK if fnmatchcase(text, NAMESPACE_MARK) else "<relative>"
     first, *rest = below_root(text).strip("/").split("/")
-    told = [first if first in TOLD or not first else REDACTED]
+    kept = [first if first in TOP_LEVEL or not first else REDACTED]
     for part in rest if first in LOCAL else [REDACTED] * bool(rest):
         known = redact_part(part)
-        if part and told[-1] != known:
-            told.append(known)
-    return "/" + "/".join(told)
+        if part and kept[-1] != known:
+            kept.append(known)
+    return "/" + "/".join(kept)
 
 
 def redact_part(part: str) -> str:
-    """Tell one part of a path."""
+    """Return one part of a path, or a mark instead; some suffixes are kept."""
     if part.startswith("pythonEnv-"):
         return "pythonEnv-<uuid>"
     if part in WORDS or WORD.fullmatch(part):
@@ -88,12 +89,16 @@ def redact_part(part: str) -> str:
 
 
 def below_root(path: str) -> str:
-    """Spell a node's path as it is on a cluster."""
+    """Return a node's path as it would be on a cluster."""
     return path.removeprefix(ROOT) if f"{path}/".startswith(f"{ROOT}/") else path
 
 
 def may_touch(path: str) -> bool:
-    """Tell whether a path lies on the node itself, and so does every link on the way; no mount is asked for that."""
+    """Return whether a path, and every link that it passes through, is on the node's own disk.
+
+    Links are resolved one part at a time, and each part is checked by its name before the file system is asked for it.
+    `realpath` would ask the workspace mount, and each such call is a remote one.
+    """
     if not path.startswith("/"):
         return False
     waiting, here = path.split("/")[:0:-1], ""
@@ -108,7 +113,7 @@ def may_touch(path: str) -> bool:
             return False
         try:
             target = str(Path(here).readlink())
-        except (OSError, ValueError):  # it is no link
+        except (OSError, ValueError):  # it is not a link
             continue
         here = "" if target.startswith("/") else here.rpartition("/")[0]
         waiting += reversed(target.split("/"))
@@ -116,52 +121,53 @@ def may_touch(path: str) -> bool:
 
 
 def is_local(path: str) -> bool:
-    """Tell whether a path, by its name, is the node's own, or a folder on the way there."""
+    """Return whether a path, by its name, is on the node's own disk, or is a parent of such a path."""
     return f"{ROOT}/".startswith(f"{path}/") or below_root(path).split("/")[1:2] in [[name] for name in LOCAL]
 
 
 # Names and types
 
 
-def tell_name(name: object) -> str:
-    """Tell a name of code."""
+def redact_name(name: object) -> str:
+    """Return a name in code, or a mark if it could be a token."""
     return match(NAME.pattern, name) or REDACTED
 
 
-def tell_module(name: object) -> str:
-    """Tell a module's name, if it is of a known package."""
+def redact_module(name: object) -> str:
+    """Return a module's name if its package is known; for an editable install's finder, the pattern of its name."""
     text = plain(name)
-    for shape in FINDERS:
-        if fnmatchcase(text, shape):
-            return shape
+    for pattern in FINDERS:
+        if fnmatchcase(text, pattern):
+            return pattern
     known = text.partition(".")[0] in PACKAGES.union(sys.stdlib_module_names)
     return text if known and all(map(NAME.fullmatch, text.split("."))) else OTHER
 
 
-def tell_type(thing: Any) -> str:
-    """Tell a class or function, or what an object is an instance of, by module and name.
+def redact_type(thing: Any) -> str:
+    """Return the module and name of a class or function, or of the class of any other object.
 
-    An object may lie about its type, and a type about its module: told is what is found there under its name.
+    Objects can report a false type, and types a false module. So a name is kept only if the module really has that
+    class or function under it.
     """
     kind = type(thing)
     if kind is MethodType:
-        return tell_type(thing.__func__)
+        return redact_type(thing.__func__)
     find = vars(thing).get("find_spec") if kind is SimpleNamespace else thing
     if type(find) is FunctionType and find.__code__.co_filename == "<dbx-patch>":
         return "dbx-patch"
     named = thing if kind in {FunctionType, BuiltinFunctionType} or issubclass(kind, type) else kind
-    if issubclass(type(named), type):  # past what a metaclass makes of them
+    if issubclass(type(named), type):  # past what a metaclass overrides
         module, name = (vars(type)[what].__get__(named) for what in ("__module__", "__qualname__"))
     else:
         module, name = named.__module__, named.__qualname__
-    told = tell_module(module)
-    if told in FINDERS:
-        return f"{told}.{name if name in FINDER_TYPES else OTHER}"
-    return f"{told}.{name}" if told != OTHER and is_found(named, sys.modules.get(told), plain(name)) else OTHER
+    known = redact_module(module)
+    if known in FINDERS:
+        return f"{known}.{name if name in FINDER_TYPES else OTHER}"
+    return f"{known}.{name}" if known != OTHER and is_found(named, sys.modules.get(known), plain(name)) else OTHER
 
 
 def is_found(named: Any, module: Any, name: str) -> bool:
-    """Tell whether a module has a class or function under a name, in a class or as what a function makes."""
+    """Return whether a module has a class or function under a qualified name, also inside a class or a function."""
     found: Any = {} if type(module) is not ModuleType else vars(module)
     if not found or not is_public(found.get("__file__")):
         return False
@@ -182,5 +188,5 @@ def is_found(named: Any, module: Any, name: str) -> bool:
 
 
 def is_public(file: object) -> bool:
-    """Tell whether a module's file is a runtime's, or the module has none."""
+    """Return whether a module's file belongs to the runtime. A module without a file, such as a built-in, does too."""
     return file is None or plain(file).startswith(f"{Path(os.__file__).parent}/") or may_touch(plain(file))
