@@ -1,4 +1,4 @@
-"""Lists the editable installs that this interpreter can see, and tells what keeps each from being imported."""
+"""Lists the editable installs that this interpreter can see, and what prevents the import of each."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import Editable
 
 SHARED = ("/Workspace/", "/Volumes/", "/dbfs/", "/local_disk0/.ephemeral_nfs/")
-"""The folders that executors see as well; all others are the driver's own."""
+"""Folders that executors can read as well. All others are on the driver only."""
 WITHOUT_LINKS = ("/Workspace/", "/Volumes/", "/dbfs/")
-"""The mounts that have no symbolic or hard links."""
+"""Mounts that support no symbolic or hard links."""
 TAKEN = frozenset({"databricks", "dbruntime", "dlt", "py4j", "pyspark", "scripts", "tests"})
-"""Top-level names that Databricks uses itself: a package named `scripts` once stopped every job."""
+"""Top-level names that Databricks uses itself. A package named `scripts` once stopped every job of a cluster."""
 
 Style = Literal["path", "finder", "link tree"]
-"""How an install reaches its project: by its folder on the path, by a finder, or by a folder of links to its files."""
+"""How an install makes its project importable: a folder on the path, a finder, or a folder of links to its files."""
 
 Caveat = Literal["name taken", "executors lack its finder", "driver only", "links missing"]
-"""Why an install may not work elsewhere, though it may in this process."""
+"""Why an install may fail elsewhere, even if it works in this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A copy of what an editable install offers: the one that an import finds instead, or one that it hides."""
+    """Another copy of what an editable install offers: one that is imported instead, or one that the install hides."""
 
     path: str
     """The file of the module, or the folder of the package."""
     layer: str | None
-    """The layer that it lies in; None if it lies in none."""
+    """The layer that it is in; None if it is in none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +55,26 @@ class EditableInstall(Shown):
     name: str
     """The project's name, normalized (:pep:`503`)."""
     version: str | None
-    """Its version, normalized (:pep:`440`); None if the install does not tell."""
+    """Its version, normalized (:pep:`440`); None if its metadata has none."""
     project: str | None
-    """The project's folder; None if neither the install nor its path tells."""
+    """The project's folder; None if it can't be found out."""
     layer: str
     """The site- or dist-packages folder that it was installed into."""
     pth: str
-    """The `.pth` file that it consists of there."""
+    """Its `.pth` file in that folder."""
     style: Style
     names: tuple[str, ...]
     """The top-level names that it offers."""
     importable: bool
-    """Whether every one of these names is imported from it now, in this process."""
+    """Whether this process imports every one of these names from it."""
     shadowed_by: Shadow | None
-    """What is imported instead of the first name that is not."""
+    """What this process imports instead, for the first name that it does not import from the install."""
     hides: tuple[Shadow, ...]
-    """The copies in lower layers that it stands in front of."""
+    """The copies in lower layers that are not imported because the install comes first."""
     unreadable: tuple[str, ...]
-    """Each root that can't be read, and why."""
+    """Each root that can't be read, with the reason."""
     warnings: tuple[str, ...]
-    """What works here and may not elsewhere."""
+    """What may fail elsewhere, even if it works in this process."""
 
     def __str__(self) -> str:
         state = "importable" if self.importable else "not importable"
@@ -84,14 +84,14 @@ class EditableInstall(Shown):
         lines += [
             f"  {what}: {value}" for what, value in (("project", self.project), ("installed by", self.pth)) if value
         ]
-        lines += [f"  stands in front of: {copy.path}" for copy in self.hides]
-        lines += [f"  can't be read: {root}" for root in self.unreadable]
+        lines += [f"  hides: {copy.path}" for copy in self.hides]
+        lines += [f"  unreadable: {root}" for root in self.unreadable]
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
 
 @dataclass(frozen=True, slots=True)
 class Verification(Shown):
-    """Whether what is editable is what runs."""
+    """Whether this process imports what is installed editable."""
 
     ok: bool
     """Whether every editable install is importable in this process."""
@@ -106,7 +106,7 @@ class Verification(Shown):
 def editable_installs() -> tuple[EditableInstall, ...]:
     """List the editable installs of every layer on `sys.path`, in its order.
 
-    Nothing is imported; a finder is asked what it would find, which makes meson-python's rebuild its project.
+    Nothing is imported. Finders are asked what they would find; meson-python's rebuilds its project when it is asked.
     """
     return tuple(
         describe_install(layer, pth, editables) for layer in find_layers() for pth, editables in group_by_project(layer)
@@ -114,13 +114,13 @@ def editable_installs() -> tuple[EditableInstall, ...]:
 
 
 def verify_editable_installs() -> Verification:
-    """Tell for each editable install whether an import finds it, what shadows it if not, and where it would fail."""
+    """Return for each editable install whether it is imported, what shadows it, and where else it would fail."""
     installs = editable_installs()
     return Verification(all(install.importable for install in installs), installs)
 
 
 def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
-    """Give the `.pth` files of a layer, each with the lines of one project."""
+    """List the `.pth` files of a layer, each with the lines of one project; `easy-install.pth` may have several."""
     try:
         found: list[Editable] = template.load("editables").read_editables(layer)
     except OSError:
@@ -134,7 +134,7 @@ def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
 
 
 def describe_install(layer: str, pth: Path, editables: list[Editable]) -> EditableInstall:
-    """Describe one editable install."""
+    """Return what is known about one editable install."""
     distribution = find_distribution(layer, pth, editables)
     roots = [editable["root"] for editable in editables if editable["root"]]
     finders = [Path(layer, editable["finder"] + ".py") for editable in editables if editable["finder"]]
@@ -163,7 +163,7 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
 
 
 def find_distribution(layer: str, pth: Path, editables: list[Editable]) -> metadata.Distribution | None:
-    """Find the distribution of an editable install: by its RECORD, or, for an old one, in its project's folder."""
+    """Find the distribution of an editable install: by its RECORD, or, for `setup.py develop`, by its `.egg-link`."""
     for distribution in metadata.distributions(path=[layer]):
         recorded = [line.partition(",")[0] for line in read(distribution, "RECORD").splitlines()]
         if pth.name in recorded and read(distribution, "direct_url.json"):
@@ -176,7 +176,7 @@ def find_distribution(layer: str, pth: Path, editables: list[Editable]) -> metad
 
 
 def read(distribution: metadata.Distribution | None, file: str) -> str:
-    """Read a file of a distribution's metadata; empty if it is not there, or can't be read."""
+    """Return a file of a distribution's metadata; empty if it is missing or unreadable."""
     try:
         return (distribution and distribution.read_text(file)) or ""
     except (OSError, ValueError):
@@ -184,12 +184,12 @@ def read(distribution: metadata.Distribution | None, file: str) -> str:
 
 
 def read_header(distribution: metadata.Distribution | None, name: str) -> str:
-    """Read a header of a distribution's core metadata; empty if there is none."""
+    """Return a header of a distribution's core metadata; empty if there is none."""
     return str(message_from_string(read(distribution, "METADATA") or read(distribution, "PKG-INFO"))[name] or "")
 
 
 def find_project(distribution: metadata.Distribution | None, roots: list[str]) -> str | None:
-    """Find the project's folder: where pip was told to install from (:pep:`610`), or the one with its metadata."""
+    """Find the project's folder: the one that pip recorded (:pep:`610`), or the nearest one with build metadata."""
     try:
         return unquote(urlsplit(str(json.loads(read(distribution, "direct_url.json"))["url"])).path).rstrip("/")
     except (KeyError, TypeError, ValueError):
@@ -202,14 +202,14 @@ def find_project(distribution: metadata.Distribution | None, roots: list[str]) -
 
 
 def find_name(distribution: metadata.Distribution | None, pth: Path, roots: list[str]) -> str:
-    """Name a project; one that has no metadata by its `.pth` file, or by its folder where the file has several."""
+    """Return a project's name: from its metadata, or else from its `.pth` file, or its folder in `easy-install.pth`."""
     stem = Path(roots[0]).name if pth.name == "easy-install.pth" and roots else pth.stem
     stripped = stem.removeprefix("__editable__.").removeprefix("_editable_impl_").removesuffix("-editable")
     return canonicalize_name(read_header(distribution, "Name") or stripped.strip("_.-") or stem)
 
 
 def find_version(distribution: metadata.Distribution | None) -> str | None:
-    """Find a project's version, normalized if it is one."""
+    """Return a project's version, normalized if it is a valid one."""
     version = read_header(distribution, "Version")
     try:
         return str(Version(version))
@@ -218,14 +218,14 @@ def find_version(distribution: metadata.Distribution | None) -> str | None:
 
 
 def find_names(distribution: metadata.Distribution | None, roots: list[str], finders: list[Path]) -> tuple[str, ...]:
-    """Find the top-level names that an install offers: from setuptools' list, else from its finder or its root."""
+    """List the top-level names that an install offers: from `top_level.txt`, or else from its finder or its roots."""
     listed = read(distribution, "top_level.txt").split()
     names = set(listed) or {name for finder in finders for name in names_in_finder(finder)}
     return tuple(sorted(names or {name for root in roots for name in names_in_root(Path(root))}))
 
 
 def names_in_root(root: Path) -> Iterator[str]:
-    """List the modules and packages of a folder; where it has none, the folders that may be namespace packages."""
+    """List the modules and packages in a folder; if it has none, the folders that may be namespace packages."""
     try:
         entries = sorted(root.iterdir())
     except OSError:
@@ -241,7 +241,7 @@ def names_in_root(root: Path) -> Iterator[str]:
 
 
 def names_in_finder(file: Path) -> set[str]:
-    """Read the names that a finder's module is written for, without running it: no two backends have the same API.
+    """List the names that a finder's module is written for, without running it. Each build backend has another API.
 
     setuptools assigns a dict to MAPPING, `editables` is called with a name, scikit-build-core calls `install` with
     dicts, and meson-python makes its finder with a set.
@@ -268,7 +268,7 @@ def names_in_finder(file: Path) -> set[str]:
 
 
 def strings_in(node: ast.expr | None) -> set[str]:
-    """List the strings of a literal; of a dict its keys."""
+    """List the strings in a literal; of a dict, its keys."""
     parts: Iterable[ast.expr | None] = [node]
     if isinstance(node, ast.Dict):
         parts = node.keys
@@ -278,11 +278,11 @@ def strings_in(node: ast.expr | None) -> set[str]:
 
 
 def locate(name: str) -> list[str]:
-    """Tell where a top-level name is imported from, or has been: a file, or the folders of a namespace package."""
+    """List where a top-level name is imported from, or was: a file, or the folders of a namespace package."""
     loaded = sys.modules.get(name)
     try:
         spec = importlib.util.find_spec(name)
-    except Exception:  # noqa: BLE001  # what a finder raises, an import would as well
+    except Exception:  # noqa: BLE001  # what a finder raises ends an import as well
         spec = None
     if spec is not None and spec.has_location and spec.origin:
         return [spec.origin]
@@ -290,7 +290,7 @@ def locate(name: str) -> list[str]:
 
 
 def is_inside(location: str, folders: list[str]) -> bool:
-    """Tell whether a location lies in one of some folders, in whichever spelling."""
+    """Return whether a location is in one of some folders, in either spelling of the workspace mount."""
     spell = template.load("editables").normalize
     return any(
         Path(spell(location)).is_relative_to(spell(folder)) or Path(location).resolve().is_relative_to(folder)
@@ -304,12 +304,12 @@ def find_layers() -> list[str]:
 
 
 def find_layer(location: str) -> str | None:
-    """Find the layer that a file lies in."""
+    """Find the layer that a file is in."""
     return next((layer for layer in find_layers() if Path(location).is_relative_to(layer)), None)
 
 
 def find_copies(layer: str, names: tuple[str, ...]) -> Iterator[Shadow]:
-    """List what lower layers offer under some names."""
+    """List the copies of some names in the layers below."""
     layers = find_layers()
     for below in layers[layers.index(layer) + 1 :]:
         for name in names:
@@ -320,7 +320,7 @@ def find_copies(layer: str, names: tuple[str, ...]) -> Iterator[Shadow]:
 
 
 def find_unreadable(roots: list[str]) -> Iterator[str]:
-    """Tell which roots can't be read, and why: a workspace mount may answer with an error of its own."""
+    """List the roots that can't be read, with the reason; the workspace mount has errors of its own."""
     for root in roots:
         try:
             list(Path(root).iterdir())
@@ -329,17 +329,19 @@ def find_unreadable(roots: list[str]) -> Iterator[str]:
 
 
 def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[tuple[Caveat, str]]:
-    """Tell what works in this process and may not elsewhere: in a word, and for people."""
+    """List what may fail elsewhere, even if it works in this process: a word, and a text for people."""
     folder = f"{template.load('editables').normalize(project)}/" if project else ""
     for name in sorted(TAKEN.intersection(names)):
-        text = f"Databricks uses the top-level name {name} itself, and one of the two is hidden: rename it"
+        text = f"Databricks uses the top-level name {name} itself; rename yours, or one hides the other"
         yield "name taken", text
     if style == "finder":
-        text = "executors do not get its finder along with a function, as they get a folder on the path"
+        text = "its finder is not sent to executors with a function; a folder on the path is"
         yield "executors lack its finder", text
     if project and not folder.startswith(SHARED):
-        text = f"{project} is on the driver alone, and executors can't import it: move it below /Workspace or /Volumes"
+        text = f"{project} is on the driver only, so executors can't import it; move it below /Workspace or /Volumes"
         yield "driver only", text
     if style == "link tree" and folder.startswith(WITHOUT_LINKS):
-        text = f"{project} is on a mount without links, which its link tree needs: drop editable_mode=strict"
+        text = (
+            f"{project} is on a mount without links, which its link tree needs; install it without editable_mode=strict"
+        )
         yield "links missing", text

@@ -1,11 +1,12 @@
-"""What the doctor says: in words, as a picture for a notebook, and for machines."""
+"""What the doctor returns, as text and as JSON; `_html` draws it for a notebook."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
+
+from dbx_patch._doctor import _html
 
 Cause = Literal[
     "healthy",
@@ -35,46 +36,28 @@ Cause = Literal[
     "unknown",
     "unreadable",
 ]
-"""What a diagnosis comes to. Each has its section in docs/troubleshooting.md."""
+"""The closed set of results. docs/troubleshooting.md has a section for each."""
 Kind = Literal["hook", "finder", "root", "layer", "path entry"]
 IMPORTABLE = frozenset({"healthy", "name taken", "executors lack its finder", "driver only"})
 """The causes with which a module is importable in this process."""
 SCHEMA = 1
-"""The version of what `Report.to_json` gives (docs/doctor.schema.json); a new one renames or removes something."""
-
-STYLE = """
-<style>
-.dbxp {font: 14px/1.5 system-ui, sans-serif; max-width: 60em; overflow-wrap: anywhere}
-.dbxp code, .dbxp pre {font: 12.5px/1.5 ui-monospace, monospace; color: inherit; background: none}
-.dbxp h4 {margin: .8em 0 .3em; font-size: 16px}
-.dbxp ul {margin: .2em 0; padding-left: 1.3em}
-.dbxp ol {list-style: none; margin: .8em 0; padding: 0}
-.dbxp li.step {padding: .15em .7em; border-left: 4px solid #2e9e4f88}
-.dbxp li.found {border-color: #2e9e4f; background: #2e9e4f22}
-.dbxp li.stops {border-color: #d64545; background: #d6454522}
-.dbxp .good {color: #2e9e4f} .dbxp .bad {color: #d64545}
-.dbxp pre {margin: .3em 0; padding: .5em .8em; border: 1px solid #8a8a8a88; border-radius: 6px; user-select: all;
-  white-space: pre-wrap}
-.dbxp small {opacity: .75}
-</style>
-"""
-"""Colours that are read on a light and on a dark ground; the rest is the page's own."""
+"""The version of docs/doctor.schema.json. It changes when something is renamed or removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A place that the import of a top-level name comes by."""
+    """One place that the import of a top-level name passes through."""
 
     kind: Kind
     """A hook of Databricks', a finder on `sys.meta_path`, or an entry of `sys.path`."""
     place: str
     """The hook's name, the finder's type, or the entry."""
     state: Literal["passes", "found", "stops"]
-    """Whether it has nothing of that name, has it, or keeps an import from what is there."""
+    """Whether it lets the import pass on, finds the module, or stops the import."""
     detail: str = ""
-    """What was found, or why it stops."""
+    """What was found, or why the import stops."""
     ends: bool = False
-    """Whether an import that is stopped here gets no further."""
+    """Whether an import that stops here asks no further place."""
 
     def __str__(self) -> str:
         mark = {"passes": " ", "found": "+", "stops": "x"}[self.state]
@@ -89,36 +72,30 @@ class Diagnosis:
     """Its name; empty if the diagnosis is about the process as a whole."""
     cause: Cause
     summary: str
-    """What is the matter, in words."""
+    """The cause in words."""
     evidence: tuple[str, ...] = ()
     """The files, lines and states that show it."""
     command: str = ""
-    """What mends it, to be copied: Python for a notebook's cell in a notebook, else a shell's. Empty if none does."""
+    """What fixes it: a notebook's cell in a notebook, otherwise a shell command. Empty if no command does."""
     steps: tuple[Step, ...] = ()
-    """The way that an import of the top-level name takes, in order."""
+    """The places that an import of the top-level name passes through, in order."""
 
     @property
     def healthy(self) -> bool:
         """Whether the module is importable in this process."""
         return self.cause in IMPORTABLE
 
+    @property
+    def culprit(self) -> Step | None:
+        """The step that stops the import, if one does."""
+        stops = [step for step in self.steps if step.state == "stops" and not self.healthy]
+        return next((step for step in stops if step.kind != "hook" or self.cause == "hook incompatible"), None)
+
     def __str__(self) -> str:
         lines = [f"{self.module or 'this process'}: {self.summary}", *(f"  {line}" for line in self.evidence)]
-        return "\n".join([*lines, *([f"  To mend it: {self.command}"] if self.command else [])])
-
-    def to_html(self) -> str:
-        """Draw it: the culprit marked, and what mends it ready to be copied."""
-        mark = '<span class="good">✔</span>' if self.healthy else '<span class="bad">✘</span>'
-        name = f"<code>{escape(self.module)}</code>: " if self.module else ""
-        evidence = "".join(f"<li><code>{escape(line)}</code></li>" for line in self.evidence)
-        stops = [step for step in self.steps if step.state == "stops" and not self.healthy]
-        culprit = next((step for step in stops if step.kind != "hook" or self.cause == "hook incompatible"), None)
-        parts = [f"<h4>{mark} {name}{escape(self.summary)}</h4>", f"<ul>{evidence}</ul>" if evidence else ""]
-        if self.command:
-            parts.append(f"To mend it:<pre>{escape(self.command)}</pre>")
-        if self.steps:
-            parts.append("<ol>" + "".join(draw_step(step, culprit=step is culprit) for step in self.steps) + "</ol>")
-        return "".join(parts)
+        first, *more = self.command.splitlines() or [""]
+        fix = [f"  Fix: {first}", *(f"       {line}" for line in more)] if first else []
+        return "\n".join([*lines, *fix])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +114,10 @@ class Report:
         return "\n".join(map(str, self.diagnoses))
 
     def _repr_html_(self) -> str:
-        """Draw it for a notebook: no script, nothing from elsewhere, and all of it escaped."""
-        return f'{STYLE}<div class="dbxp">' + "".join(diagnosis.to_html() for diagnosis in self.diagnoses) + "</div>"
+        """Return it as HTML for a notebook."""
+        return _html.draw_report(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as docs/doctor.schema.json describes it."""
+        """Return it as docs/doctor.schema.json describes it."""
         diagnoses = [{**dataclasses.asdict(found), "healthy": found.healthy} for found in self.diagnoses]
         return {"schema": SCHEMA, "healthy": self.healthy, "diagnoses": diagnoses}
-
-
-def draw_step(step: Step, *, culprit: bool) -> str:
-    """Draw one step of the column."""
-    mark = ' <b class="bad">◀ stops here</b>' if culprit else ""
-    detail = f"<br><small>{escape(step.detail)}</small>" if step.detail else ""
-    return f'<li class="step {step.state}">{step.kind} <code>{escape(step.place)}</code>{mark}{detail}</li>'

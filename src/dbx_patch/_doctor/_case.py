@@ -1,0 +1,144 @@
+"""Collects the facts about a module once, for the checks to read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.utils import canonicalize_name
+
+from dbx_patch._doctor._pth_lines import locate_lines, read_editables
+from dbx_patch._doctor._report import Step
+from dbx_patch._doctor._trace import list_entries, trace_import
+from dbx_patch._inventory import EditableInstall, locate
+from dbx_patch._process import HookStatus, check_patched, find_shim
+from dbx_patch.sitecustomize_template import template
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dbx_patch.sitecustomize_template import Editable, Event, EventKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is known about this process and one module; without a module, about the process alone."""
+
+    module: str = ""
+    """Its dotted name."""
+    installs: tuple[EditableInstall, ...] = ()
+    """Every editable install of this process."""
+    found: str = ""
+    """Where an import finds its top-level module: a file, or a folder of a namespace package."""
+    loaded: str = ""
+    """The file of the top-level module that has been imported."""
+    steps: tuple[Step, ...] = ()
+    path: tuple[str, ...] = ()
+    """The strings on `sys.path`."""
+    shim: Literal["live", "stopped", "absent"] = "live"
+    disabled: bool = False
+    """Whether DBX_PATCH_DISABLE is set."""
+    without_site: bool = False
+    """Whether Python was started with -S."""
+    events: tuple[Event, ...] = ()
+    """The shim's journal."""
+    hooks: tuple[HookStatus, ...] = ()
+    """Databricks' hooks that the shim patches."""
+
+    @property
+    def top(self) -> str:
+        """The top-level name of the module."""
+        return self.module.partition(".")[0]
+
+    @property
+    def pth_evidence(self) -> tuple[str, ...]:
+        """Whether Python reads the `.pth` file of the editable install, where there is one."""
+        return ()
+
+    def find_event(self, *kinds: EventKind) -> Event | None:
+        """Return the first event of some kinds."""
+        return next((event for event in self.events if event[0] in kinds), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditableCase(Case):
+    """The same about a module that an editable install offers."""
+
+    install: EditableInstall
+    editables: tuple[Editable, ...] = ()
+    """The lines of its `.pth` file."""
+    lines: tuple[str, ...] = ()
+    """The same as evidence."""
+    read_by_site: bool = True
+    """Whether Python's own `site` reads the `.pth` files of its layer."""
+
+    @property
+    def roots(self) -> list[str]:
+        """The folders that the install puts on the path."""
+        return [editable["root"] for editable in self.editables if editable["root"]]
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders that its modules may be in."""
+        return [folder for folder in (self.install.project, *self.roots) if folder]
+
+    @property
+    def pth_evidence(self) -> tuple[str, ...]:
+        """Whether Python reads its `.pth` file."""
+        pth = self.install.pth
+        return (f"installed by: {pth}" if self.read_by_site else f"Python does not read this .pth file: {pth}",)
+
+    def is_above(self, location: str) -> bool:
+        """Return whether a file is found before the install's layer is searched."""
+        above = self.path[: self.path.index(self.install.layer)]
+        folder = Path(location.removesuffix(f"{os.sep}__init__.py")).parent
+        return any(folder == (Path(entry) if entry else Path.cwd()) for entry in above)
+
+
+def describe_process(installs: tuple[EditableInstall, ...]) -> Case:
+    """Return the facts about this process."""
+    return Case(installs=installs, **list_process_facts())
+
+
+def describe_module(module: str, installs: tuple[EditableInstall, ...]) -> Case:
+    """Return the facts about a module: an `EditableCase` if an editable install offers it."""
+    top = module.partition(".")[0]
+    offering = [install for install in installs if offers(install, top)]
+    facts = list_process_facts() | {
+        "module": module,
+        "installs": installs,
+        "found": next(iter(locate(top)), ""),
+        "loaded": getattr(sys.modules.get(top), "__file__", None) or "",
+        "steps": tuple(trace_import(top, offering)),
+    }
+    if not offering:
+        return Case(**facts)
+    editables = read_editables(offering[0])
+    opened = template.load("editables").find_opened_layers()
+    return EditableCase(
+        install=offering[0],
+        editables=editables,
+        lines=locate_lines(editables),
+        read_by_site=offering[0].layer in opened,
+        **facts,
+    )
+
+
+def list_process_facts() -> dict[str, Any]:
+    """Return the fields of a `Case` that are the same for every module."""
+    shim = find_shim()
+    return {
+        "path": tuple(list_entries()),
+        "shim": "absent" if shim is None else "live" if shim.started else "stopped",
+        "disabled": template.is_switched_on(b"DBX_PATCH_DISABLE"),
+        "without_site": bool(sys.flags.no_site),
+        "events": tuple(shim.journal) if shim else (),
+        "hooks": tuple(check_patched(shim)) if shim else (),
+    }
+
+
+def offers(install: EditableInstall, top: str) -> bool:
+    """Return whether an install offers a name. If its names are not known, compare with the project's name."""
+    return top in install.names if install.names else canonicalize_name(top) == install.name

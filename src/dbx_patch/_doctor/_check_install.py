@@ -1,0 +1,169 @@
+"""Checks an editable install: its layer, its `.pth` file, its folder, and its place on `sys.path`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from dbx_patch._doctor._case import Case, EditableCase
+from dbx_patch._doctor._commands import in_notebook, install_from, pip_install, restart_python, shell
+from dbx_patch._doctor._pth_lines import locate_lines, read_editables
+from dbx_patch._doctor._report import Diagnosis
+from dbx_patch._inventory import find_layers
+from dbx_patch.sitecustomize_template import template
+
+WORLD_WRITABLE = 0o002
+
+
+def check_layer_refused(case: EditableCase) -> Diagnosis | None:
+    """Check whether the shim ignores the layer because it is world-writable."""
+    layer = case.install.layer
+    if not any(kind == "layer refused" and subject == layer for kind, subject, _ in case.events):
+        return None
+    summary = "the layer is world-writable, so its .pth files are ignored"
+    command = shell("chmod", "o-w", layer, restart=True)
+    return Diagnosis(case.module, "refused", summary, (f"world-writable: {layer}", *case.lines), command)
+
+
+def check_import_line(case: EditableCase) -> Diagnosis | None:
+    """Check whether the line that imports the install's finder raised an exception."""
+    files = {editable["pth"] for editable in case.editables}
+    traces = [text for kind, subject, text in case.events if kind == "import line failed" and subject in files]
+    if not traces:
+        return None
+    *_, last = ["", *traces[0].strip().splitlines()]
+    _, lacks, name = last.partition("No module named ")  # Python's own words, at the end of its traceback
+    if lacks:
+        command = pip_install(name.strip("'\"").partition(".")[0], restart=True)
+    else:
+        command = pip_install("-e", case.install.project or case.editables[0]["root"], restart=True)
+    summary = "the line in its .pth file raised an exception"
+    return Diagnosis(case.module, "start-up line failed", summary, (*case.lines, last), command)
+
+
+def check_folders(case: EditableCase) -> Diagnosis | None:
+    """Check whether each folder of the install can be listed, which is what an import does."""
+    for folder in case.roots or [case.install.project or ""]:
+        try:
+            os.listdir(folder)  # noqa: PTH208  # pathlib's `iterdir` makes other calls
+        except FileNotFoundError:
+            return describe_missing_folder(case, folder)
+        except PermissionError as error:
+            refusing = find_refusing(Path(folder))
+            evidence = (f"{folder}: {error.strerror}", f"no permission for: {refusing}", *case.lines)
+            command = shell("chmod", "a+rx", str(refusing))
+            summary = "this user has no permission to read the project's folder"
+            return Diagnosis(case.module, "folder unreadable", summary, evidence, command)
+        except OSError as error:
+            evidence = (f"{folder}: {error.strerror}", *case.lines)
+            summary = "the file system returns an error for the project's folder; the next import tries again"
+            return Diagnosis(case.module, "folder unreadable", summary, evidence)
+    return None
+
+
+def describe_missing_folder(case: EditableCase, folder: str) -> Diagnosis:
+    """Return the diagnosis for a folder that does not exist."""
+    missing = f"missing: {folder}"
+    if case.install.style == "link tree":
+        command = pip_install("-e", case.install.project or folder)
+        return Diagnosis(case.module, "links missing", "its tree of links is missing", (missing, *case.lines), command)
+    there = next(parent for parent in Path(folder).parents if os.path.isdir(parent))  # noqa: PTH112  # pathlib's raises
+    similar = difflib.get_close_matches(Path(folder).relative_to(there).parts[0], list_folder(there), 1)
+    hint = (f"similar name: {there / similar[0]}",) if similar else ()
+    evidence = (missing, f"exists: {there}", *hint, *case.lines)
+    command = install_from(f"the folder of {case.install.name}")
+    return Diagnosis(case.module, "folder absent", "the project's folder does not exist", evidence, command)
+
+
+def check_root_removed(case: EditableCase) -> Diagnosis | None:
+    """Check whether other code has removed a root from `sys.path`."""
+    root = next((root for root in case.roots if root not in case.path), None)
+    if root is None:
+        return None
+    command = f"import sys; sys.path.append({root!r})" if in_notebook() else ""
+    return Diagnosis(case.module, "off the path", f"{root} was removed from sys.path", case.lines, command)
+
+
+def check_finder_removed(case: EditableCase) -> Diagnosis | None:
+    """Check whether the install's finder was run, and is not on `sys.meta_path`."""
+    finders = [editable["finder"] for editable in case.editables if editable["finder"] in sys.modules]
+    on_path = {getattr(finder, "__module__", "") for finder in sys.meta_path}
+    # Those of hatchling and pdm-backend are of the `editables` library's class, which does not say whose they are.
+    if on_path.issuperset(finders) or "editables.redirector" in on_path:
+        return None
+    summary = "its finder was removed from sys.meta_path"
+    return Diagnosis(case.module, "off the path", summary, case.lines, restart_python())
+
+
+def check_nameless_installs(case: Case) -> Diagnosis | None:
+    """Check the folders of the installs whose names are not known: one of them may offer the module."""
+    for install in case.installs:
+        if not install.names:
+            editables = read_editables(install)
+            lines = locate_lines(editables)
+            found = check_folders(EditableCase(module=case.module, install=install, editables=editables, lines=lines))
+            if found:
+                return found
+    return None
+
+
+def check_refused_files(case: Case) -> Diagnosis | None:
+    """Check for a `.pth` file that is not trusted or can't be read: it may be the one that offers the module."""
+    for pth in list_pth_files(case.top):
+        try:
+            template.load("editables").read_pth(pth)
+        except PermissionError as error:
+            summary = "this user has no permission to read a .pth file that may offer it"
+            command = shell("chmod", "a+r", pth, restart=True)
+            return Diagnosis(case.module, "unreadable", summary, (f"{pth}: {error.strerror}",), command)
+        except (OSError, ValueError) as error:
+            writable = find_world_writable(Path(pth))
+            evidence = (f"{pth}: {error}",)
+            if writable:
+                summary = "a .pth file that may offer it is ignored, because any user can change it"
+                command = shell("chmod", "o-w", str(writable), restart=True)
+            else:
+                summary = "a .pth file that may offer it is not a regular text file; install its project again"
+                command = install_from("the folder of its project")
+            return Diagnosis(case.module, "refused", summary, evidence, command)
+    return None
+
+
+def list_pth_files(name: str) -> Iterator[str]:
+    """List the `.pth` files of each layer, those with a name like the module's first."""
+    for layer in filter(os.path.isdir, find_layers()):
+        files = [file for file in list_folder(Path(layer)) if file.endswith(".pth")]
+        yield from (
+            str(Path(layer, file)) for file in sorted(files, key=lambda file: name not in file.replace("-", "_"))
+        )
+
+
+def find_world_writable(pth: Path) -> Path | None:
+    """Return what about a `.pth` file any user can change: the folder that it links into, or the file; None if nothing.
+
+    The shim refuses both. The mode is read again here, so that the check does not depend on the words of the refusal.
+    """
+    try:
+        folder = pth.resolve().parent
+        if pth.is_symlink() and folder.stat().st_mode & WORLD_WRITABLE:
+            return folder
+        return pth if pth.stat().st_mode & WORLD_WRITABLE else None
+    except OSError:
+        return None
+
+
+def find_refusing(folder: Path) -> Path:
+    """Return the first folder on the way to another one, or that one itself, that this user can't enter or list."""
+    way = [*reversed(folder.parents), folder]
+    return next((step for step in way if not os.access(step, os.X_OK if step != folder else os.R_OK | os.X_OK)), folder)
+
+
+def list_folder(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none if it can't be listed."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []

@@ -1,0 +1,200 @@
+"""Checks what an import finds: another copy, a package that lacks a module, or a hook or finder that fails."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from dbx_patch._doctor._case import Case, EditableCase
+from dbx_patch._doctor._check_install import list_folder
+from dbx_patch._doctor._commands import (
+    PATCH,
+    install_from,
+    pip_install,
+    pip_uninstall,
+    print_fingerprint,
+    restart_python,
+    shell,
+)
+from dbx_patch._doctor._report import IMPORTABLE, Cause, Diagnosis
+from dbx_patch._finders import finds
+from dbx_patch._inventory import TAKEN, find_layer, find_warnings, is_inside
+from dbx_patch._process import HARMLESS
+from dbx_patch.sitecustomize_template import template
+
+RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*template.HOOKS, *HARMLESS)))
+"""Top-level names of Python and of Databricks. Moving such a module away would stop the interpreter or the cluster."""
+
+
+# What is found
+
+
+def check_reserved_name(case: EditableCase) -> Diagnosis | None:
+    """Check whether Python or Databricks has a module of that name."""
+    if not case.found or case.top not in RESERVED or is_inside(case.found, case.folders):
+        return None
+    summary = "Python or Databricks has a module of the same name; rename yours"
+    return Diagnosis(case.module, "shadowed", summary, show_copy(case))
+
+
+def check_installed_again(case: EditableCase) -> Diagnosis | None:
+    """Check whether the project was installed again from another folder, and this process keeps the old one."""
+    if not keeps_other_copy(case):
+        return None
+    identify = template.load("finders").identify
+    projects = {identify(editable)[0][1] for editable in case.editables}
+    if not any(kind == "install kept" and subject in projects for kind, subject, _ in case.events):
+        return None
+    summary = "the project was installed again from another folder; this process keeps the first one"
+    return Diagnosis(case.module, "installed again", summary, show_copy(case), restart_python())
+
+
+def check_imported_before(case: EditableCase) -> Diagnosis | None:
+    """Check whether this process imported another copy, which nothing on the path offers any more."""
+    if not keeps_other_copy(case):
+        return None
+    summary = "this process imported another copy earlier, and keeps it"
+    return Diagnosis(case.module, "imported before", summary, show_copy(case), restart_python())
+
+
+def keeps_other_copy(case: EditableCase) -> bool:
+    """Return whether another copy was imported, and restarting Python would be enough."""
+    return bool(case.loaded) and not is_inside(case.loaded, case.folders) and not case.is_above(case.loaded)
+
+
+def check_missing_part(case: Case) -> Diagnosis | None:
+    """Check whether the package is found, and has no such submodule."""
+    if not case.found or (isinstance(case, EditableCase) and not is_inside(case.found, case.folders)):
+        return None
+    missing = find_missing_part(case.module, case.found)
+    if not missing:
+        return None
+    package, _, name = missing.rpartition(".")
+    folder = find_package_folder(case.found).joinpath(*missing.split(".")[1:-1])
+    similar = difflib.get_close_matches(name, [entry.partition(".")[0] for entry in list_folder(folder)], 1)
+    evidence = (f"package: {case.found}", *(f"similar name: {package}.{match}" for match in similar))
+    return Diagnosis(case.module, "no such module", f"the package is found, but has no {missing}", evidence)
+
+
+def check_importable(case: EditableCase) -> Diagnosis | None:
+    """Check whether the editable copy is found, and report what may not work elsewhere."""
+    if not case.found or not is_inside(case.found, case.folders):
+        return None
+    warnings = list(find_warnings(case.install.style, case.install.project, case.install.names))
+    cause: Cause = next((caveat for caveat, _ in warnings if caveat in IMPORTABLE), "healthy")
+    evidence = tuple(text for _, text in warnings)
+    return Diagnosis(case.module, cause, f"importable from {case.found}", evidence)
+
+
+def check_copy_above(case: EditableCase) -> Diagnosis | None:
+    """Check whether another copy comes before the install's layer on the path, with or without the shim."""
+    return check_other_copy(case) if case.found and case.is_above(case.found) else None
+
+
+def check_other_copy(case: EditableCase) -> Diagnosis | None:
+    """Check whether another copy is found."""
+    if not case.found:
+        return None
+    layer = find_layer(case.found)
+    if layer and next(iter(metadata.distributions(name=case.install.name, path=[layer])), None):
+        command = pip_uninstall(case.install.name, layer)
+    else:
+        copy = case.found.removesuffix(f"{os.sep}__init__.py")
+        command = shell("mv", copy, f"{copy}.old", restart=True)
+    summary = "another copy comes before the editable install on the path"
+    return Diagnosis(case.module, "shadowed", summary, show_copy(case), command)
+
+
+def check_found_elsewhere(case: Case) -> Diagnosis | None:
+    """Check whether a module that no editable install offers is found."""
+    if not case.found:
+        return None
+    return Diagnosis(case.module, "healthy", f"importable from {case.found}, which is not an editable install")
+
+
+# What fails on the way
+
+
+def check_failing_finder(case: EditableCase) -> Diagnosis | None:
+    """Check whether a finder on `sys.meta_path` raises an exception."""
+    step = next((step for step in case.steps if step.state == "stops" and step.kind != "hook" and step.ends), None)
+    if step is None or case.found:
+        return None
+    summary = f"the finder {step.place} raises an exception, which ends every import that gets to it"
+    return Diagnosis(case.module, "finder failed", summary, (step.detail,), restart_python())
+
+
+def check_missed_hook(case: EditableCase) -> Diagnosis | None:
+    """Check whether a hook was imported before the shim could patch it."""
+    missed = [str(hook) for hook in case.hooks if hook.state == "missed"]
+    if not missed:
+        return None
+    summary = "one of Databricks' hooks was imported before the shim could patch it"
+    return Diagnosis(case.module, "hook incompatible", summary, (*show_refusal(case), *missed), PATCH)
+
+
+def check_unknown_hook(case: EditableCase) -> Diagnosis | None:
+    """Check whether a hook refuses the module although the shim runs, or could not be patched."""
+    incompatible = [str(hook) for hook in case.hooks if hook.state == "incompatible"]
+    evidence = (*show_refusal(case), *incompatible)
+    if not evidence:
+        return None
+    summary = "dbx-patch does not know this version of one of Databricks' hooks; please report it"
+    return Diagnosis(case.module, "hook incompatible", summary, evidence, print_fingerprint())
+
+
+def show_refusal(case: EditableCase) -> list[str]:
+    """Return the first path entry whose hook refuses the module, as evidence."""
+    stops = [step for step in case.steps if step.state == "stops" and step.kind != "hook" and not step.ends]
+    return [str(step)[2:] for step in stops[:1]]
+
+
+# What is not found
+
+
+def check_renamed_package(case: EditableCase) -> Diagnosis | None:
+    """Check whether the project no longer has the package that its install offers."""
+    there = sorted({Path(name).stem for root in case.roots for name in list_folder(Path(root))})
+    if not case.roots or case.top in there:
+        return None
+    similar = tuple(f"similar name: {name}" for name in difflib.get_close_matches(case.top, there, 1))
+    summary = "the install offers it, but the project's folder does not have it any more"
+    command = pip_install("-e", case.install.project or case.roots[0])
+    return Diagnosis(case.module, "no such module", summary, (*case.lines, *similar), command)
+
+
+def report_unknown(case: EditableCase) -> Diagnosis:
+    """Report that no check has found anything."""
+    return Diagnosis(case.module, "unknown", "no known cause; please report it", case.lines, print_fingerprint())
+
+
+def report_not_installed(case: Case) -> Diagnosis:
+    """Report that nothing offers the module."""
+    names = sorted({name for install in case.installs for name in install.names})
+    similar = tuple(f"similar name: {name}" for name in difflib.get_close_matches(case.module, names, 1))
+    summary = f"nothing on sys.path of {sys.executable} has it"
+    return Diagnosis(case.module, "not installed", summary, similar, install_from("the folder of its project"))
+
+
+def find_missing_part(module: str, found: str) -> str:
+    """Return the first part of a dotted name that its package does not have; empty if it has all of it."""
+    folder = find_package_folder(found)
+    parts = module.split(".")
+    for number, part in enumerate(parts[1:], 2):
+        if not finds(part, str(folder)):
+            return ".".join(parts[:number])
+        folder = folder / part
+    return ""
+
+
+def find_package_folder(found: str) -> Path:
+    """Return a package's folder: that of its `__init__` file, or the one of a namespace package."""
+    return Path(found).parent if Path(found).name.startswith("__init__.") else Path(found)
+
+
+def show_copy(case: EditableCase) -> tuple[str, ...]:
+    """Return which copy this process has or finds, and the install's lines, as evidence."""
+    return (f"imported from: {case.loaded or case.found}", *case.lines)

@@ -1,0 +1,46 @@
+"""Reads what an editable install's `.pth` file says, as the shim does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dbx_patch._inventory import EditableInstall, is_inside
+from dbx_patch.sitecustomize_template import template
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dbx_patch.sitecustomize_template import Editable
+
+
+def read_editables(install: EditableInstall) -> tuple[Editable, ...]:
+    """Return the lines of an install's `.pth` file; of `easy-install.pth`, those of its project only."""
+    try:
+        found: list[Editable] = template.load("editables").read_editables(install.layer)
+    except OSError:
+        return ()
+    own = [editable for editable in found if editable["pth"] == install.pth]
+    if Path(install.pth).name == "easy-install.pth":
+        own = [editable for editable in own if install.project and is_inside(editable["root"], [install.project])]
+    return tuple(own)
+
+
+def list_roots(install: EditableInstall) -> list[str]:
+    """Return the roots that an install puts on the path."""
+    return [editable["root"] for editable in read_editables(install) if editable["root"]]
+
+
+def list_folders(install: EditableInstall) -> list[str]:
+    """Return the folders that an install's modules may be in."""
+    return [folder for folder in (install.project, *list_roots(install)) if folder]
+
+
+def locate_lines(editables: tuple[Editable, ...]) -> tuple[str, ...]:
+    """Return each line with its file and number, as evidence."""
+    shown = []
+    for editable in editables:
+        try:
+            lines = [line.rstrip() for line in template.load("editables").read_pth(editable["pth"])]
+            shown.append(f"{editable['pth']}, line {lines.index(editable['line']) + 1}: {editable['line']}")
+        except (OSError, ValueError):  # the file has changed since
+            shown.append(f"{editable['pth']}: {editable['line']}")
+    return tuple(shown)

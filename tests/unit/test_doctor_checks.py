@@ -1,0 +1,564 @@
+"""The doctor's checks, each given made-up facts, and what the doctor returns as text, HTML and JSON."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+from jsonschema import validate
+
+from dbx_patch import installer
+from dbx_patch._doctor import Diagnosis, Report, Step, _commands
+from dbx_patch._doctor import _check_install as install_checks
+from dbx_patch._doctor import _check_module as module_checks
+from dbx_patch._doctor import _check_shim as shim_checks
+from dbx_patch._doctor._case import Case, EditableCase
+from dbx_patch._doctor._checks import EDITABLE_CHECKS, OTHER_CHECKS, PROCESS_CHECKS, diagnose, find_names
+from dbx_patch._doctor._report import IMPORTABLE, Cause
+from dbx_patch._inventory import EditableInstall
+from dbx_patch._process import HookStatus
+from tests.lab.wheels import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LAYER = "/env/lib/python3/site-packages"
+PTH = f"{LAYER}/__editable__.testx-0.1.0.pth"
+SCHEMA = json.loads((REPOSITORY / "docs/doctor.schema.json").read_text())
+PASSES = Step("finder", "somebody.Finder", "passes")
+RAISES = Step("finder", "somebody.Finder", "stops", "OSError('out of order')", ends=True)
+REFUSES = Step("root", "/project/src", "stops", "Hook refuses it to library code")
+
+
+@pytest.fixture(autouse=True)
+def installed_shim(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the installer reports about this interpreter."""
+    status = SimpleNamespace(live=True, file="/env/shim.py", shadowed_by=None)
+    monkeypatch.setattr(installer, "status", lambda _python: status)
+    return status
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> EditableCase:
+    """A project that is installed editable, is there, is on the path, and yet is not found."""
+    root = tmp_path / "project/src"
+    (root / "testx").mkdir(parents=True)
+    (root / "testx/__init__.py").touch()
+    (root / "testx/functions.py").touch()
+    install = EditableInstall(
+        name="testx",
+        version="0.1.0",
+        project=str(root.parent),
+        layer=LAYER,
+        pth=PTH,
+        style="path",
+        names=("testx",),
+        importable=False,
+        shadowed_by=None,
+        hides=(),
+        unreadable=(),
+        warnings=(),
+    )
+    return EditableCase(
+        module="testx",
+        installs=(install,),
+        install=install,
+        editables=({"layer": LAYER, "pth": PTH, "line": str(root), "root": str(root), "finder": "", "written": 0},),
+        lines=(f"{PTH}, line 1: {root}",),
+        path=("/driver", "/above", LAYER, str(root), "/below"),
+    )
+
+
+def found_in(case: EditableCase) -> str:
+    """Return the file of the editable package."""
+    return f"{case.roots[0]}/testx/__init__.py"
+
+
+def cause_of(case: EditableCase) -> Cause:
+    """Return the cause that all checks, in their order, come to."""
+    return diagnose(case, EDITABLE_CHECKS).cause
+
+
+# Each check
+
+
+def test_no_check_but_the_last_finds_something_where_nothing_is_wrong(case: EditableCase) -> None:
+    assert [check.__name__ for check in EDITABLE_CHECKS if check(case)] == ["report_unknown"]
+    assert [check.__name__ for check in OTHER_CHECKS if check(Case(module="nothing"))] == ["report_not_installed"]
+    assert [check.__name__ for check in PROCESS_CHECKS if check(Case())] == ["report_nothing_installed"]
+
+
+def test_editable_copy_is_importable_with_what_fails_elsewhere(case: EditableCase) -> None:
+    found = module_checks.check_importable(replace(case, found=found_in(case)))
+
+    assert found is not None
+    assert (found.cause, found.healthy, found.command) == ("driver only", True, "")
+    assert found.summary == f"importable from {found_in(case)}"
+    assert found.evidence[0].startswith(f"{case.install.project} is on the driver only")
+
+
+def test_part_that_a_package_lacks(case: EditableCase) -> None:
+    case = replace(case, found=found_in(case))
+
+    missing = module_checks.check_missing_part(replace(case, module="testx.function.more"))
+
+    assert module_checks.check_missing_part(replace(case, module="testx.functions")) is None
+    assert missing is not None
+    assert (missing.cause, missing.summary) == ("no such module", "the package is found, but has no testx.function")
+    assert missing.evidence == (f"package: {found_in(case)}", "similar name: testx.functions")
+
+
+@pytest.mark.parametrize("name", ["json", "dbruntime", "sys_path_init", "scripts"])
+def test_module_of_python_or_databricks_is_not_to_be_moved(case: EditableCase, name: str) -> None:
+    found = module_checks.check_reserved_name(replace(case, module=name, found="/usr/lib/it.py"))
+
+    assert found is not None
+    assert (found.cause, found.command) == ("shadowed", "")
+    assert found.summary.endswith("rename yours")
+
+
+def test_copy_that_was_imported_before_is_cured_by_a_restart_unless_it_is_above(case: EditableCase) -> None:
+    assert cause_of(replace(case, loaded="/old/testx.py")) == "imported before"
+    assert cause_of(replace(case, loaded="/driver/testx.py", found="/driver/testx.py")) == "shadowed"
+
+
+def test_copy_above_is_shadowing_with_or_without_the_shim(case: EditableCase) -> None:
+    above, below = "/above/testx/__init__.py", "/below/testx.py"
+
+    found = module_checks.check_copy_above(replace(case, found=above))
+
+    assert found is not None
+    assert (found.cause, found.command) == ("shadowed", "mv /above/testx /above/testx.old")
+    assert found.evidence[0] == f"imported from: {above}"
+    assert module_checks.check_copy_above(replace(case, found=below)) is None
+    assert cause_of(replace(case, found=above, shim="absent", disabled=True)) == "shadowed"
+    assert cause_of(replace(case, found=below, shim="absent", disabled=True)) == "shim turned off"
+    assert cause_of(replace(case, found=below)) == "shadowed"
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause", "command"),
+    [
+        ({"shim": "absent", "without_site": True, "disabled": True}, "started without site", ""),
+        ({"shim": "absent", "disabled": True}, "shim turned off", "unset DBX_PATCH_DISABLE"),
+        ({"shim": "stopped"}, "patches removed", "import dbx_patch; dbx_patch.patch_dbx()"),
+        ({"shim": "absent"}, "started before", ""),
+    ],
+)
+def test_process_in_which_the_shim_does_not_run(
+    case: EditableCase, facts: dict[str, Any], cause: Cause, command: str
+) -> None:
+    found = diagnose(replace(case, **facts, read_by_site=False), EDITABLE_CHECKS)
+
+    assert (found.cause, found.command) == (cause, command)
+    assert found.evidence[-1] == f"Python does not read this .pth file: {PTH}"
+    assert diagnose(Case(**facts), PROCESS_CHECKS).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "evidence"),
+    [
+        ({"live": True}, "started before", "shim: /env/shim.py"),
+        ({"file": None}, "shim not installed", f"installed by: {PTH}"),
+        ({"shadowed_by": "/usr/lib/sitecustomize.py"}, "shim not live", "shadowed by: /usr/lib/sitecustomize.py"),
+        ({}, "shim not live", "missing or broken: /env/shim.py"),
+    ],
+)
+def test_installation_that_does_not_reach_this_process(
+    case: EditableCase, installed_shim: SimpleNamespace, status: dict[str, Any], cause: Cause, evidence: str
+) -> None:
+    vars(installed_shim).update({"live": False} | status)
+
+    found = shim_checks.check_installation(replace(case, shim="absent"))
+
+    assert found is not None
+    assert (found.cause, found.evidence[0]) == (cause, evidence)
+
+
+def test_interpreter_that_the_installer_can_not_start(case: EditableCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_python: str) -> None:
+        msg = "it does not start\nFix: repair it"
+        raise installer.InstallerError(msg)
+
+    monkeypatch.setattr(installer, "status", refuse)
+
+    found = shim_checks.check_installation(replace(case, shim="absent"))
+
+    assert found is not None
+    assert (found.cause, found.evidence[:2]) == ("shim not live", ("it does not start", "Fix: repair it"))
+
+
+EVENTS: tuple[tuple[str, str, Cause], ...] = (
+    ("part replaced", "/env/part.py", "started before"),
+    ("part unusable", "/env/part.py", "shim broken"),
+    ("step failed", "honor_changes", "shim broken"),
+    ("import failed", "testx", "shim broken"),
+    ("layer refused", LAYER, "refused"),
+    ("import line failed", PTH, "start-up line failed"),
+)
+
+
+@pytest.mark.parametrize(("kind", "subject", "cause"), EVENTS)
+def test_event_leads_to_its_diagnosis_whatever_its_text_is(
+    case: EditableCase, kind: str, subject: str, cause: Cause
+) -> None:
+    for text in ("the text of today", "something else", ""):
+        events: Any = (("root honored", "/elsewhere", "noise"), (kind, subject, text))
+        assert cause_of(replace(case, events=events)) == cause
+
+
+@pytest.mark.parametrize("kind", ["layer refused", "import line failed", "install kept"])
+def test_event_about_another_install_is_not_this_ones(case: EditableCase, kind: str) -> None:
+    events: Any = ((kind, "/elsewhere", "testx " + PTH),)
+
+    assert cause_of(replace(case, events=events)) == "unknown"
+
+
+@pytest.mark.parametrize("name", ["__editable__.testx-0.1.0.pth", "_editable_impl_testx.pth", "testx.pth"])
+def test_project_that_was_installed_again_is_known_by_its_pth_file(case: EditableCase, name: str) -> None:
+    subject = "testx" if name.startswith("__editable__.") else name.removesuffix(".pth")
+    editables: Any = ({**case.editables[0], "pth": f"{LAYER}/{name}"},)
+    events: Any = (("install kept", subject, "anything"),)
+    again = replace(case, loaded="/first/testx/__init__.py", editables=editables, events=events)
+
+    assert cause_of(again) == "installed again"
+    assert cause_of(replace(again, events=())) == "imported before"
+
+
+def test_start_up_line_that_lacks_a_package_is_cured_by_that_package(case: EditableCase) -> None:
+    lacks = "Traceback (most recent call last):\n  …\nModuleNotFoundError: No module named 'a_helper.part'\n"
+    events: Any = (("import line failed", PTH, f"import x\n{lacks}"),)
+
+    found = install_checks.check_import_line(replace(case, events=events))
+
+    assert found is not None
+    assert found.command.endswith(" -m pip install a_helper")
+    assert found.evidence[-1] == "ModuleNotFoundError: No module named 'a_helper.part'"
+
+
+def test_folder_that_was_renamed_and_tree_of_links_that_was_removed(case: EditableCase) -> None:
+    root = Path(case.roots[0])
+    root.rename(root.with_name("srcs"))
+
+    absent = install_checks.check_folders(case)
+    links = install_checks.check_folders(replace(case, install=replace(case.install, style="link tree")))
+
+    assert absent is not None
+    assert absent.cause == "folder absent"
+    assert absent.evidence == (
+        f"missing: {root}",
+        f"exists: {root.parent}",
+        f"similar name: {root.with_name('srcs')}",
+        *case.lines,
+    )
+    assert absent.command.endswith(" -m pip install -e <the folder of testx>")
+    assert links is not None
+    assert (links.cause, links.command) == (
+        "links missing",
+        f"{sys.executable} -m pip install -e {case.install.project}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "summary"),
+    [
+        (PermissionError(13, "Permission denied"), "this user has no permission to read the project's folder"),
+        (OSError(5, "Input/output error"), "the file system returns an error for the project's folder"),
+    ],
+)
+def test_folder_that_can_not_be_listed(
+    case: EditableCase, monkeypatch: pytest.MonkeyPatch, error: OSError, summary: str
+) -> None:
+    def refuse(_folder: str) -> list[str]:
+        raise error
+
+    monkeypatch.setattr("os.listdir", refuse)
+
+    found = install_checks.check_folders(case)
+
+    assert found is not None
+    assert (found.cause, found.evidence[0]) == ("folder unreadable", f"{case.roots[0]}: {error.strerror}")
+    assert found.summary.startswith(summary)
+
+
+def test_install_whose_names_are_not_known_is_examined_for_a_missing_folder(
+    case: EditableCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nameless = replace(case.install, names=(), project="/nowhere/testx")
+    monkeypatch.setattr(install_checks, "read_editables", lambda _install: ())
+
+    found = diagnose(Case(module="test_x", installs=(nameless,)), OTHER_CHECKS)
+
+    assert (found.cause, found.evidence[0]) == ("folder absent", "missing: /nowhere/testx")
+
+
+def test_root_and_finder_that_were_removed(case: EditableCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = install_checks.check_root_removed(replace(case, path=("/driver", LAYER)))
+    monkeypatch.setitem(sys.modules, "__editable___testx_finder", SimpleNamespace())
+    with_finder = replace(case, editables=({**case.editables[0], "finder": "__editable___testx_finder"},))
+    finder = install_checks.check_finder_removed(with_finder)
+
+    assert root is not None
+    assert (root.cause, root.summary) == ("off the path", f"{case.roots[0]} was removed from sys.path")
+    assert finder is not None
+    assert (finder.cause, finder.summary) == ("off the path", "its finder was removed from sys.meta_path")
+
+
+@pytest.mark.parametrize(
+    ("make", "cause", "command"),
+    [
+        (lambda pth: pth.chmod(0o666), "refused", "chmod o-w {}"),
+        (lambda pth: pth.write_bytes(b"\0"), "refused", "-m pip install -e <the folder of its project>"),
+        (lambda pth: (pth.unlink(), pth.mkdir()), "refused", "-m pip install -e <the folder of its project>"),
+    ],
+    ids=["world-writable", "no text", "no file"],
+)
+def test_pth_file_that_is_refused_is_judged_by_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], cause: Cause, command: str
+) -> None:
+    layer = tmp_path / "site-packages"
+    layer.mkdir()
+    pth = layer / "testx.pth"
+    pth.write_text("/nowhere\n")
+    monkeypatch.setattr(install_checks, "find_layers", lambda: [str(layer)])
+    assert install_checks.check_refused_files(Case(module="testx")) is None
+
+    make(pth)
+    found = install_checks.check_refused_files(Case(module="testx"))
+
+    assert found is not None
+    assert found.cause == cause
+    assert found.command.endswith(command.format(pth))
+    assert found.evidence[0].startswith(f"{pth}: ")
+
+
+def test_pth_file_that_is_a_link_into_a_world_writable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, folder = tmp_path / "site-packages", tmp_path / "open"
+    layer.mkdir()
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "testx.pth").touch()
+    (layer / "testx.pth").symlink_to(folder / "testx.pth")
+    monkeypatch.setattr(install_checks, "find_layers", lambda: [str(layer)])
+
+    found = install_checks.check_refused_files(Case(module="testx"))
+
+    assert found is not None
+    assert (found.cause, found.command) == ("refused", f"chmod o-w {folder}")
+
+
+def test_finder_that_raises_ends_the_import(case: EditableCase) -> None:
+    found = module_checks.check_failing_finder(replace(case, steps=(PASSES, RAISES)))
+
+    assert found is not None
+    assert (found.cause, found.evidence) == ("finder failed", ("OSError('out of order')",))
+    assert "somebody.Finder" in found.summary
+
+
+def test_hooks_are_judged_by_their_state(case: EditableCase) -> None:
+    hooks = {state: HookStatus("a.hook", state, "any words") for state in ("patched", "missed", "incompatible")}
+
+    def ask(*states: str, steps: tuple[Step, ...] = ()) -> Diagnosis:
+        return diagnose(replace(case, hooks=tuple(hooks[state] for state in states), steps=steps), EDITABLE_CHECKS)
+
+    assert ask("patched").cause == "unknown"
+    missed = ask("patched", "incompatible", "missed", steps=(REFUSES,))
+    assert (missed.cause, missed.command) == ("hook incompatible", "import dbx_patch; dbx_patch.patch_dbx()")
+    assert missed.evidence == (str(REFUSES)[2:], "a.hook: missed: any words")
+    unknown = ask("incompatible")
+    assert (unknown.cause, unknown.evidence) == ("hook incompatible", ("a.hook: incompatible: any words",))
+    assert unknown.command.endswith(" -m dbx_patch fingerprint")
+    assert ask("patched", steps=(REFUSES,)).cause == "hook incompatible"
+
+
+def test_package_that_was_renamed_in_its_project(case: EditableCase) -> None:
+    folder = Path(case.roots[0], "testx")
+    folder.rename(folder.with_name("testy"))
+
+    found = diagnose(case, EDITABLE_CHECKS)
+
+    assert (found.cause, found.evidence) == ("no such module", (*case.lines, "similar name: testy"))
+
+
+def test_module_that_no_editable_install_offers(case: EditableCase) -> None:
+    found = diagnose(Case(module="json", found="/lib/json/__init__.py"), OTHER_CHECKS)
+    close = diagnose(Case(module="testz", installs=case.installs), OTHER_CHECKS)
+
+    assert (found.cause, found.healthy) == ("healthy", True)
+    assert (close.cause, close.evidence) == ("not installed", ("similar name: testx",))
+
+
+# Their order
+
+
+def test_what_comes_first_on_the_way_of_an_import_is_the_diagnosis(case: EditableCase) -> None:
+    """Several things are wrong at once. Each is fixed in turn, and the next one is reported."""
+    root = Path(case.roots[0])
+    root.rename(root.with_name("gone"))
+    events: Any = [(kind, subject, "") for kind, subject, _ in EVENTS]
+    hooks = (HookStatus("a.hook", "missed"), HookStatus("b.hook", "incompatible"))
+    case = replace(case, shim="absent", disabled=True, loaded="/old/testx.py", events=tuple(events), hooks=hooks)
+    case = replace(case, path=(LAYER,), steps=(RAISES,))
+    causes = []
+
+    for fix in (
+        {"loaded": ""},
+        {"disabled": False},
+        {"shim": "live"},
+        {"events": tuple(events[1:])},
+        {"events": tuple(events[4:])},
+        {"events": tuple(events[5:])},
+        {"events": ()},
+        "restore the folder",
+        {"path": (LAYER, str(root))},
+        {"steps": ()},
+        {"hooks": hooks[1:]},
+        {"hooks": ()},
+    ):
+        causes.append(cause_of(case))
+        if isinstance(fix, dict):
+            case = replace(case, **fix)
+        else:
+            root.with_name("gone").rename(root)
+    causes.append(cause_of(case))
+
+    assert causes == [
+        "imported before",
+        "shim turned off",
+        "started before",  # the process is older than the installation
+        "started before",  # the files on disk are of another version
+        "shim broken",
+        "refused",
+        "start-up line failed",
+        "folder absent",
+        "off the path",
+        "finder failed",
+        "hook incompatible",
+        "hook incompatible",
+        "unknown",
+    ]
+
+
+def test_name_of_a_project_is_that_of_its_modules(case: EditableCase) -> None:
+    installs = (replace(case.install, name="the-project", names=("one", "two")), case.install)
+
+    assert find_names("", installs) == ["one", "two", "testx"]
+    assert find_names("The.Project", installs) == ["one", "two"]
+    assert find_names("other.part", installs) == ["other.part"]
+    with pytest.raises(ValueError, match="'a b' is neither a module's name nor the name of a project"):
+        find_names("a b", installs)
+
+
+# The commands
+
+
+def test_commands_in_a_notebook_are_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_commands, "in_notebook", lambda: True)
+    monkeypatch.setattr(_commands, "find_dbutils", SimpleNamespace)
+    restart = "\ndbutils.library.restartPython()"
+
+    assert _commands.shell("chmod", "o-w", "/a b", restart=True) == f"!chmod o-w '/a b'{restart}"
+    assert _commands.pip_install("a_helper", restart=True) == f"%pip install a_helper{restart}"
+    assert _commands.install_from("the folder") == "%pip install -e <the folder>"
+    assert _commands.pip_uninstall("testx", f"{sys.prefix}/lib/site-packages") == "%pip uninstall --yes testx"
+    assert _commands.install_shim() == "import dbx_patch; dbx_patch.patch_dbx()"
+    assert _commands.reinstall_shim().startswith("!")
+    assert _commands.reinstall_shim().endswith(f" --force{restart}")
+
+
+def test_commands_in_a_shell_name_the_interpreter() -> None:
+    assert _commands.restart_python() == ""
+    assert _commands.pip_install("-e", "/a b") == f"{sys.executable} -m pip install -e '/a b'"
+    elsewhere = _commands.pip_uninstall("testx", "/other/lib/python3/site-packages")
+    assert elsewhere == f"{sys.executable} -m pip --python /other uninstall --yes testx"
+    assert _commands.install_shim().endswith("-m dbx_patch.install")
+
+
+# The report
+
+
+HOSTILE = "<script>alert(1)</script>&'\" onload=x"
+ILL = Diagnosis(
+    f"testx{HOSTILE}",
+    "hook incompatible",
+    f"a hook refuses it {HOSTILE}",
+    (f"evidence {HOSTILE}",),
+    f"first {HOSTILE}\nsecond",
+    (Step("hook", HOSTILE, "stops", HOSTILE), Step("root", "/src", "found", HOSTILE)),
+)
+WELL = Diagnosis("testx", "healthy", "importable from /src/testx.py")
+
+
+def test_text_has_the_fix_on_lines_of_its_own() -> None:
+    ill = Diagnosis("testx", "refused", "it is ignored", ("a.pth",), "!chmod o-w a.pth\nrestart()")
+
+    assert str(Report((WELL, ill))).splitlines() == [
+        "testx: importable from /src/testx.py",
+        "testx: it is ignored",
+        "  a.pth",
+        "  Fix: !chmod o-w a.pth",
+        "       restart()",
+    ]
+    assert str(Diagnosis("", "healthy", "nothing is wrong")) == "this process: nothing is wrong"
+
+
+def test_json_is_what_the_schema_describes() -> None:
+    report = Report((WELL, ILL))
+
+    written = report.to_json()
+
+    validate(json.loads(json.dumps(written)), SCHEMA)
+    assert (written["healthy"], [found["healthy"] for found in written["diagnoses"]]) == (False, [True, False])
+    assert get_args(Cause)[: len(IMPORTABLE)] == tuple(cause for cause in get_args(Cause) if cause in IMPORTABLE)
+
+
+class Reader(html.parser.HTMLParser):
+    """Reads a document as a browser does."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_is_escaped_and_loads_nothing() -> None:
+    document = Report((WELL, ILL))._repr_html_()
+
+    reader = Reader(document)
+    assert reader.open == []
+    assert set(reader.tags) <= {"style", "div", "h4", "span", "code", "ul", "li", "ol", "pre", "b", "br", "small"}
+    assert reader.attributes <= {"class"}
+    assert not re.search(r"https?:|url\(|@import", document)
+    assert reader.text.count(HOSTILE) == 7
+    assert reader.text.count("◀ stops here") == 1
+    assert "To fix it:first " in reader.text
+
+
+def test_step_that_stops_the_import_is_marked() -> None:
+    hook, root = Step("hook", "a.hook", "stops"), REFUSES
+
+    assert replace(ILL, steps=(hook, root)).culprit is hook
+    assert replace(ILL, cause="shadowed", steps=(hook, root)).culprit is root
+    assert replace(WELL, steps=(hook, root)).culprit is None

@@ -1,0 +1,144 @@
+"""What is read from the files of an editable install, and what its description says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from dbx_patch._inventory import (
+    EditableInstall,
+    Shadow,
+    Style,
+    Verification,
+    editable_installs,
+    find_warnings,
+    names_in_finder,
+)
+
+
+@pytest.fixture
+def layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty layer on the path of this process."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
+    return folder
+
+
+def find_install(name: str) -> EditableInstall:
+    """Return one of the editable installs of this process."""
+    (found,) = (install for install in editable_installs() if install.name == name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "style", "name", "warnings"),
+    [
+        ("/Workspace/Users/x/project", "path", "fine", []),
+        ("/.fuse-mounts/wsfs/Users/x/project", "path", "fine", []),
+        ("/Volumes/a/b/c/project", "path", "fine", []),
+        ("/Workspaces/project", "path", "fine", ["driver only"]),
+        ("/tmp/project", "path", "fine", ["driver only"]),
+        ("/Workspace/project", "finder", "fine", ["executors lack its finder"]),
+        ("/Workspace/project", "link tree", "fine", ["links missing"]),
+        ("/Workspace/project", "path", "scripts", ["name taken"]),
+        ("/Workspace/project", "path", "databricks", ["name taken"]),
+    ],
+)
+def test_install_is_described_and_warned_about_though_its_folder_is_not_there(
+    layer: Path, folder: str, style: Style, name: str, warnings: list[str]
+) -> None:
+    """A workspace folder often is not readable yet."""
+    lines = {
+        "path": folder,
+        "finder": "import __editable___project_1_finder",
+        "link tree": f"{folder}/build/__editable__.project-1-py3-none-any",
+    }
+    (layer / "__editable__.project-1.pth").write_text(lines[style] + "\n")
+    if style == "finder":
+        (layer / "__editable___project_1_finder.py").write_text(f"MAPPING = {{'{name}': '{folder}/{name}'}}")
+    info = layer / "project-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: project\nVersion: 1\n")
+    (info / "direct_url.json").write_text(json.dumps({"url": f"file://{folder}", "dir_info": {"editable": True}}))
+    (info / "RECORD").write_text("__editable__.project-1.pth,,\n")
+    (info / "top_level.txt").write_text(f"{name}\n")
+
+    found = find_install("project")
+
+    assert (found.style, found.project, found.names, found.version) == (style, folder, (name,), "1")
+    described = list(find_warnings(style, folder, (name,)))
+    assert [caveat for caveat, _ in described] == warnings
+    assert found.warnings == tuple(text for _, text in described)
+
+
+@pytest.mark.parametrize("broken", ["", "{", "[]", '{"url": 7}', '{"url": "https://example.com/x"}'])
+def test_broken_metadata_does_no_harm(layer: Path, broken: str) -> None:
+    (layer / "broken.pth").write_text(f"{layer.parent}/nowhere\n")
+    info = layer / "broken-x.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_bytes(b"\xff\xfe")
+    (info / "RECORD").write_bytes(b"broken.pth,,\n")
+    (info / "direct_url.json").write_text(broken)
+
+    found = find_install("broken")
+
+    assert (found.importable, found.names) == (False, ())
+    assert found.unreadable == (f"{layer.parent}/nowhere: No such file or directory",)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "MAPPING: dict[str, str] = {'one': '/src/one', 'two.part': '/src/two/part'}",
+        "from editables.redirector import RedirectingFinder as F\nF.map_module('one', '/src/one.py')\n"
+        "F.map_module('two', '/src/two.py')",
+        "install({'one': '/src/one.py'}, {'two.part': '/build/part.so'}, None, True)",
+        "sys.meta_path.insert(0, MesonpyMetaFinder('project', {'one', 'two'}, '/build', []))",
+    ],
+    ids=["setuptools", "editables", "scikit-build-core", "meson-python"],
+)
+def test_names_are_read_from_the_finder_of_each_backend(tmp_path: Path, source: str) -> None:
+    finder = tmp_path / "finder.py"
+    finder.write_text(source)
+
+    assert names_in_finder(finder) == {"one", "two"}
+
+
+@pytest.mark.parametrize("source", [b"", b"def", b"\0", b"\xff"])
+def test_finder_that_can_not_be_read_has_no_names(tmp_path: Path, source: bytes) -> None:
+    finder = tmp_path / "finder.py"
+    finder.write_bytes(source)
+
+    assert names_in_finder(finder) == set()
+    assert names_in_finder(tmp_path / "absent.py") == set()
+
+
+def test_verification_is_printed_for_people() -> None:
+    install = EditableInstall(
+        name="testx",
+        version="0.1.0",
+        project="/project",
+        layer="/env/site-packages",
+        pth="/env/site-packages/testx.pth",
+        style="path",
+        names=("testx",),
+        importable=False,
+        shadowed_by=Shadow("/above/testx.py", "/above"),
+        hides=(Shadow("/below/testx.py", "/below"),),
+        unreadable=("/project/src: Permission denied",),
+        warnings=("it is on the driver only",),
+    )
+
+    assert str(Verification(ok=False, installs=(install,))).splitlines() == [
+        "testx 0.1.0 (path): shadowed by /above/testx.py",
+        "  project: /project",
+        "  installed by: /env/site-packages/testx.pth",
+        "  hides: /below/testx.py",
+        "  unreadable: /project/src: Permission denied",
+        "  warning: it is on the driver only",
+    ]
+    assert str(Verification(ok=True, installs=())) == "There are no editable installs in the layers on sys.path."
