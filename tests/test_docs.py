@@ -55,9 +55,7 @@ RUN_ELSEWHERE = {
         "tests/test_doctor.py::test_importable_module_is_healthy_and_executors_are_thought_of"
     ),
     "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_tells_and_exits",
-    "python -m tests.bench --json docs/performance.json": (
-        "tests/test_bench.py::test_counts_are_within_their_budgets"
-    ),
+    "python -m tests.bench --json docs/performance.json": ("tests/test_bench.py::test_counts_are_within_their_budgets"),
 }
 """Commands that another test runs, or that a test makes sure of being run."""
 FENCE = re.compile(r"```(\w*)")

@@ -64,8 +64,10 @@ def test_install_is_described_without_being_imported(notebook: Notebook) -> None
                 "hides": [],
                 "unreadable": [],
                 "warnings": [
-                    f"{project} is on the driver only, so executors can't import it; "
-                    "move it below /Workspace or /Volumes"
+                    (
+                        f"{project} is on the driver only, so executors can't import it; "
+                        "move it below /Workspace or /Volumes"
+                    )
                 ],
             }
         },

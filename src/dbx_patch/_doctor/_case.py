@@ -14,7 +14,8 @@ from dbx_patch._doctor._pth_lines import locate_lines, read_editables
 from dbx_patch._doctor._report import Step
 from dbx_patch._doctor._trace import list_entries, trace_import
 from dbx_patch._inventory import EditableInstall, locate
-from dbx_patch._process import HookStatus, check_patched, find_shim
+from dbx_patch._process import find_shim
+from dbx_patch._verify import HookStatus, check_patched
 from dbx_patch.sitecustomize_template import template
 
 TYPE_CHECKING = False

@@ -22,7 +22,7 @@ from dbx_patch._doctor._commands import (
 from dbx_patch._doctor._report import IMPORTABLE, Cause, Diagnosis
 from dbx_patch._finders import finds
 from dbx_patch._inventory import TAKEN, find_layer, find_warnings, is_inside
-from dbx_patch._process import HARMLESS
+from dbx_patch._verify import HARMLESS
 from dbx_patch.sitecustomize_template import template
 
 RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*template.HOOKS, *HARMLESS)))

@@ -12,7 +12,8 @@ from dbx_patch._doctor._pth_lines import list_folders, list_roots
 from dbx_patch._doctor._report import Kind, Step
 from dbx_patch._finders import finds
 from dbx_patch._inventory import EditableInstall, is_inside
-from dbx_patch._process import check_patched, find_shim
+from dbx_patch._process import find_shim
+from dbx_patch._verify import check_patched
 from dbx_patch.sitecustomize_template import template
 
 
