@@ -26,7 +26,7 @@ INSTALLED = installer.Installation(
     version="1.0",
     slot=installer.Slot.OWN,
     file=SHIM,
-    host="/layer/sitecustomize.py",
+    loader="/layer/sitecustomize.py",
     changed=[SHIM, *BYTE_CODE],
 )
 UNINSTALLED = installer.Uninstallation("/python", [SHIM, *BYTE_CODE])

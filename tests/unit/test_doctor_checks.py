@@ -23,7 +23,7 @@ from dbx_patch._doctor._case import Case, EditableCase
 from dbx_patch._doctor._checks import EDITABLE_CHECKS, OTHER_CHECKS, PROCESS_CHECKS, diagnose, find_names
 from dbx_patch._doctor._report import IMPORTABLE, Cause
 from dbx_patch._inventory import EditableInstall
-from dbx_patch._process import HookStatus
+from dbx_patch._verify import HookStatus
 from tests.lab.wheels import REPOSITORY
 
 if TYPE_CHECKING:

@@ -110,7 +110,7 @@ def test_settings_that_no_node_can_use_are_wrong_usage(
     assert message in printed.err
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+@pytest.mark.parametrize("page", ["docs/install.md"])
 def test_commands_of_a_page_print_a_script(page: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     lines = (REPOSITORY / page).read_text("utf-8").splitlines()
     commands = [line for line in lines if line.startswith("dbx-patch init-script ")]
