@@ -179,4 +179,4 @@ def give_up(python: str, reasons: list[str]) -> InstallerError:
         fix = f"run `sudo {name_command(python)}`."
     head = f"Nothing was installed for {python}, and nothing was changed."
     until = "Until then, run `import dbx_patch; dbx_patch.patch_dbx()` in each notebook."
-    return InstallerError("\n".join([head, *reasons]), fix=f"{fix}\n{until}")
+    return InstallerError("\n".join([head, *dict.fromkeys(reasons)]), fix=f"{fix}\n{until}")

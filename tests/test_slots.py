@@ -1,4 +1,4 @@
-"""A `sitecustomize` of every form: extended, gone around by a `.pth` file, or refused with a sentence."""
+"""A `sitecustomize` of every form: it is extended, a `.pth` file is used instead, or the install is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,13 +24,42 @@ pytestmark = [
 
 each_kind = pytest.mark.parametrize(
     "how",
-    [["venv"], ["venv", "--system-site-packages"], ["virtualenv"], ["virtualenv", "--system-site-packages"]],
+    [
+        ["venv"],
+        pytest.param(["venv", "--system-site-packages"], marks=pytest.mark.matrix),
+        pytest.param(["virtualenv"], marks=pytest.mark.matrix),
+        ["virtualenv", "--system-site-packages"],
+    ],
     ids=" ".join,
 )
-ALIVE = """\
-import sys
-print('dbx_patch_sitecustomize' in sys.modules, getattr(sys.modules.get('sitecustomize'), 'theirs', None))
+DESCRIBE_START = """\
+import json, sys
+theirs = getattr(sys.modules.get("sitecustomize"), "theirs", None)
+print(json.dumps({"live": "dbx_patch_sitecustomize" in sys.modules, "theirs": theirs}))
 """
+
+
+def start(node: Node, python: Path | None = None, environ: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return whether the shim is live in a new process, and what the foreign `sitecustomize` set there."""
+    done = node.run([python or node.python, "-c", DESCRIBE_START], environ)
+    assert done.stderr == ""
+    return dict(json.loads(done.stdout))
+
+
+def install(node: Node, python: Path | None = None) -> dict[str, Any]:
+    """Install the shim, and return the result."""
+    done = node.dbx_patch("dbx_patch.install", "--json", *(["--python", str(python)] if python else []))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return dict(json.loads(done.stdout))
+
+
+def uninstall(node: Node, python: Path | None = None) -> None:
+    """Uninstall the shim."""
+    about = ["--python", str(python)] if python else []
+    assert node.dbx_patch("dbx_patch.uninstall", *about).returncode == 0
+
+
+# The forms, by the standard library's folder
 
 
 def package(library: Path) -> None:
@@ -38,7 +67,7 @@ def package(library: Path) -> None:
     (library / "sitecustomize/__init__.py").write_text("theirs = 1\n")
 
 
-def lone_byte_code(library: Path) -> None:
+def byte_code_only(library: Path) -> None:
     """Byte code is of one Python: the node's own compiles it."""
     source, python = library / "source.py", library.parent.parent / "bin" / library.name
     source.write_text("theirs = 1\n")
@@ -75,134 +104,136 @@ def open_end(library: Path) -> None:
     (library / "sitecustomize.py").write_bytes(b"theirs = 1\nif theirs: \\\n    pass; \\")
 
 
-def leaves_early(library: Path) -> None:
+def early_end(library: Path) -> None:
     (library / "sitecustomize.py").write_text("theirs = 1\nraise ImportError\n")
 
 
-FORMS: dict[str, tuple[Callable[[Path], None], int, int | None]] = {
-    "package": (package, 2, 1),
-    "lone byte code": (lone_byte_code, 3, 1),
-    "hard link": (hard_link, 3, 1),
-    "dangling link": (dangling_link, 1, None),
-    "CRLF": (carriage_returns, 2, 1),
-    "KOI8-R": (another_encoding, 2, 1),
-    "UTF-7": (shifted_encoding, 2, 1),
-    "an open end": (open_end, 2, 1),
-    "an early end": (leaves_early, 3, None),
+FORMS: dict[Callable[[Path], None], tuple[int, int | None]] = {
+    package: (2, 1),
+    byte_code_only: (3, 1),
+    hard_link: (3, 1),
+    dangling_link: (1, None),
+    carriage_returns: (2, 1),
+    another_encoding: (2, 1),
+    shifted_encoding: (2, 1),
+    open_end: (2, 1),
+    early_end: (3, None),
 }
-"""How each is made in the standard library's folder, the slot that is right for it, and what it sets at run time."""
+"""How each is created, the slot that is right for it, and what it sets when it runs."""
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_sitecustomize_of_every_form_keeps_running_and_comes_back(node: Node, form: str) -> None:
-    make, slot, theirs = FORMS[form]
-    make(node.root / "usr/lib" / node.version)
+def remove_form(library: Path, before: set[Path]) -> None:
+    """Remove what a form created."""
+    for path in sorted({*library.iterdir()} - before):
+        if path.is_dir() and not path.is_symlink():
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+def test_sitecustomize_of_every_form_keeps_running_and_is_restored(node: Node) -> None:
+    library = node.root / "usr/lib" / node.version
     node.install_dbx_patch()
+    files = {*library.iterdir()}
+    for make, (slot, theirs) in FORMS.items():
+        make(library)
+        before = node.snapshot()
+
+        assert install(node)["slot"] == slot, make.__name__
+        assert start(node) == {"live": True, "theirs": theirs}, make.__name__
+        uninstall(node)
+
+        assert node.snapshot() == before, make.__name__
+        remove_form(library, files)
+
+
+def test_dangling_link_in_site_packages_is_not_written_through(node: Node) -> None:
+    node.install_dbx_patch()
+    target = node.root / "target.py"
+    (node.layer(node.runtime) / "sitecustomize.py").symlink_to(target)
     before = node.snapshot()
 
-    done = node.dbx_patch("dbx_patch.install", "--json")
+    assert install(node)["slot"] == 3
 
-    assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)["slot"] == slot
-    alive = node.run([node.python, "-c", ALIVE])
-    assert alive.stdout == f"True {theirs}\n"
-    assert node.dbx_patch("dbx_patch.uninstall").returncode == 0
-    assert node.snapshot() == before
-
-
-def test_link_that_dangles_in_the_layer_itself_is_not_written_through(node: Node) -> None:
-    node.install_dbx_patch()
-    layer = node.layer(node.runtime)
-    target = node.root / "somebody's.py"
-    (layer / "sitecustomize.py").symlink_to(target)
-    before = node.snapshot()
-
-    done = node.dbx_patch("dbx_patch.install", "--json")
-
-    assert (done.returncode, json.loads(done.stdout)["slot"]) == (0, 3)
     assert not target.exists()
-    assert node.dbx_patch("dbx_patch.uninstall").returncode == 0
+    uninstall(node)
     assert node.snapshot() == before
 
 
-def test_kernel_s_own_that_can_t_be_extended_is_gone_around(node: Node) -> None:
-    """It stands before all others in a notebook, so no other is of use there."""
+def test_where_a_kernel_s_sitecustomize_cannot_be_extended_a_pth_file_is_used(node: Node) -> None:
+    """It comes before every other one in a notebook, so to extend another one would be of no use there."""
     node.install_dbx_patch()
-    hard_link(node.root / "databricks/python_shell")
+    folder = node.root / "databricks/python_shell"
+    hard_link(folder)
     before = node.snapshot()
 
-    done = json.loads(node.dbx_patch("dbx_patch.install", "--json").stdout)
+    done = install(node)
 
     assert done["slot"] == 3
-    assert "has more than one hard link" in done["passed_over"][0]
-    assert f"{node.root}/databricks/python_shell/sitecustomize.py" in done["passed_over"][0]
-    environ = {"PYTHONPATH": str(node.root / "databricks/python_shell")}
-    assert node.run([node.python, "-c", ALIVE], environ).stdout == "True 1\n"
-    assert node.dbx_patch("dbx_patch.uninstall").returncode == 0
+    first, *reason = done["passed_over"][0].splitlines()
+    assert first == f"Notebook kernels import {folder}/sitecustomize.py before all others."
+    assert reason[0] == f"{folder}/sitecustomize.py has more than one hard link."
+    assert start(node, environ={"PYTHONPATH": str(folder)}) == {"live": True, "theirs": 1}
+    uninstall(node)
     assert node.snapshot() == before
 
 
 @each_kind
-def test_pth_file_is_good_for_an_environment_of_every_kind(node: Node, how: list[str]) -> None:
-    """Where somebody else's `sitecustomize` may not be written: here it would be cut off from its other name."""
-    hard_link(node.root / "usr/lib" / node.version)
+def test_pth_file_and_extended_sitecustomize_reach_environments_of_every_kind(node: Node, how: list[str]) -> None:
+    """Where the foreign `sitecustomize` can't be replaced: here it would be detached from its other name."""
+    library = node.root / "usr/lib" / node.version
+    hard_link(library)
     node.install_dbx_patch()
     environment = node.root / "environment"
+    python = environment / "bin/python"
     make_environment(node, environment, how)
     before = node.snapshot()
-    python = str(environment / "bin/python")
 
-    done = node.dbx_patch("dbx_patch.install", "--python", python)
+    assert install(node, python)["slot"] == 3
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "good for this environment alone" in done.stdout
-    alive = node.run([python, "-c", ALIVE])
-    assert (alive.stdout, alive.stderr) == ("True 1\n", "")
-    assert node.run([node.python, "-c", ALIVE]).stdout == "False 1\n"
-    status = json.loads(node.dbx_patch("dbx_patch", "status", "--json", "--python", python).stdout)
+    assert start(node, python) == {"live": True, "theirs": 1}
+    assert start(node) == {"live": False, "theirs": 1}
+    status = json.loads(node.dbx_patch("dbx_patch", "status", "--json", "--python", str(python)).stdout)
     assert (status["live"], status["slot"]) == (True, 3)
-    assert node.dbx_patch("dbx_patch.uninstall", "--python", python).returncode == 0
+    uninstall(node, python)
     assert node.snapshot() == before
 
-
-@each_kind
-def test_extended_sitecustomize_reaches_an_environment_of_every_kind(node: Node, how: list[str]) -> None:
-    (node.root / "usr/lib" / node.version / "sitecustomize.py").write_text("theirs = 1\n")
-    node.install_dbx_patch()
-    assert node.dbx_patch("dbx_patch.install").returncode == 0
-    environment = node.root / "environment"
-
-    make_environment(node, environment, how)
-
-    assert node.run([environment / "bin/python", "-c", ALIVE]).stdout == "True 1\n"
+    (library / "other_name.py").unlink()  # and now it can be extended, for environments that exist or are created
+    assert install(node)["slot"] == 2
+    make_environment(node, node.root / "later", how)
+    assert start(node, python) == start(node, node.root / "later/bin/python") == {"live": True, "theirs": 1}
 
 
 def make_environment(node: Node, environment: Path, how: list[str]) -> None:
-    """Make an environment of the node's base interpreter, without a pip of its own."""
+    """Create an environment of the node's base interpreter, without pip."""
     if how[0] == "venv":
         node.run([node.base, "-m", *how, "--without-pip", environment])
     else:
         node.make_virtualenv(environment, *how[1:])
 
 
-def test_nobody_is_made_to_run_what_another_user_may_write(node: Node) -> None:
-    """A `sitecustomize` of root's must not load a file from an environment that is another's."""
+def test_sitecustomize_of_root_never_loads_what_another_user_can_write(node: Node) -> None:
     need_root("give a folder away")
-    (node.root / "usr/lib" / node.version / "sitecustomize.py").write_text("theirs = 1\n")
+    foreign = node.root / "usr/lib" / node.version / "sitecustomize.py"
+    foreign.write_text("theirs = 1\n")
     node.install_dbx_patch()
     environment = node.root / "environment"
     node.run([node.base, "-m", "venv", "--without-pip", environment])
     os.chown(node.layer(environment), 1234, 1234)
 
-    done = json.loads(node.dbx_patch("dbx_patch.install", "--json", "--python", str(environment / "bin/python")).stdout)
+    done = install(node, environment / "bin/python")
 
     assert done["slot"] == 3
-    assert (node.root / "usr/lib" / node.version / "sitecustomize.py").read_text() == "theirs = 1\n"
+    assert done["passed_over"][0].splitlines()[1] == f"They can modify {node.layer(environment)}."
+    assert foreign.read_text() == "theirs = 1\n"
 
 
-def test_where_nothing_can_be_written_every_reason_is_given(node: Node) -> None:
+def test_where_nothing_can_be_written_every_reason_is_reported(node: Node) -> None:
     need_root("become another user")
-    hard_link(node.root / "usr/lib" / node.version)
+    library = node.root / "usr/lib" / node.version
+    hard_link(library)
     node.install_dbx_patch()
     node.open_to_all()
     before = node.snapshot()
@@ -211,6 +242,8 @@ def test_where_nothing_can_be_written_every_reason_is_given(node: Node) -> None:
     done = node.run([node.base, "-c", f"import os; os.setgid(65534); os.setuid(65534); {run}"], check=False)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is not yours to write; " in done.stderr
-    assert "can't be written to. " in done.stderr
+    _, first, second, fix, _ = done.stderr.splitlines()
+    assert first == f"{library}/sitecustomize.py belongs to another user."
+    assert second == f"{node.layer(node.runtime).resolve()} is not writable by this user."
+    assert fix.startswith("Fix: run `sudo ")
     assert node.snapshot() == before
