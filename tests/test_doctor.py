@@ -16,6 +16,7 @@ from jsonschema import validate
 
 from tests.lab.missing import need_root
 from tests.lab.node import OFF
+from tests.lab.picture import PICTURE, ask_doctor, draw
 from tests.lab.trace import require
 from tests.lab.wheels import REPOSITORY
 from tests.test_hooks import Lab
@@ -273,6 +274,14 @@ def test_shim_that_is_not_installed_is_installed_by_the_command(unpatched: Patie
     without_shim = unpatched.node.run(doctor, unpatched.notebook.environ, check=False)
     assert without_shim.returncode == 1
     assert without_shim.stdout.startswith("this process: the start-up shim is not installed here\n")
+
+
+@pytest.mark.matrix
+def test_picture_in_the_documentation_is_this_report(unpatched: Patient) -> None:
+    picture = draw(ask_doctor(unpatched.notebook))
+
+    assert picture == PICTURE.read_text("utf-8"), "run `python -m tests.lab.picture`, and look at the picture"
+    assert len(picture.encode()) < 60_000
 
 
 @pytest.mark.matrix
