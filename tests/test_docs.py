@@ -52,7 +52,7 @@ RUN_ELSEWHERE = {
     f"{VENV} pytest -n auto": "tests/test_repository.py::test_gate_runs_the_test_command_of_the_readme",
     "python -m pytest --matrix tests/test_cost.py -rP": "tests/test_cost.py::test_bare_start",
     'import dbx_patch\n\ndbx_patch.doctor("testx")': (
-        "tests/test_doctor.py::test_importable_module_is_healthy_and_executors_are_thought_of"
+        "tests/test_doctor.py::test_report_on_a_module_that_is_importable"
     ),
     "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_tells_and_exits",
     "python -m tests.bench --json docs/performance.json": ("tests/test_bench.py::test_counts_are_within_their_budgets"),
