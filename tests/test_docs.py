@@ -50,11 +50,11 @@ VENV = "python3 -m venv .venv && .venv/bin/pip install --quiet -e '.[test]' && .
 RUN_ELSEWHERE = {
     f"{VENV} tests.lab": "tests/test_repository.py::test_demonstration_of_the_readme_shows_the_main_job",
     f"{VENV} pytest -n auto": "tests/test_repository.py::test_gate_runs_the_test_command_of_the_readme",
-    "python -m pytest --matrix tests/test_cost.py -rP": "tests/test_cost.py::test_bare_start",
+    "python -m pytest tests/test_cost.py --matrix -rP": "tests/test_cost.py::test_bare_start",
     'import dbx_patch\n\ndbx_patch.doctor("testx")': (
         "tests/test_doctor.py::test_report_on_a_module_that_is_importable"
     ),
-    "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_tells_and_exits",
+    "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_prints_the_report_and_exits_with_the_result",
     "python -m tests.bench --json docs/performance.json": ("tests/test_bench.py::test_counts_are_within_their_budgets"),
 }
 """Commands that another test runs, or that a test makes sure of being run."""
