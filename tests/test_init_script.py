@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,20 @@ def run_script(
 def find_wheel(folder: Path) -> Path:
     (wheel,) = folder.glob("dbx_patch-*.whl")
     return wheel
+
+
+def write_source_distribution(folder: Path, setup: str) -> None:
+    """Write a source distribution of a project with our name and version, whose `setup.py` runs code."""
+    name = f"dbx_patch-{__version__}"
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: dbx-patch\nVersion: {__version__}\n",
+        "setup.py": f"{setup}from setuptools import setup\nsetup(name='dbx-patch', version='{__version__}')\n",
+    }
+    folder.mkdir()
+    with tarfile.open(folder / f"{name}.tar.gz", "w:gz") as archive:
+        for file, text in files.items():
+            (folder / file).write_text(text)
+            archive.add(folder / file, f"{name}/{file}")
 
 
 def make_environment(node: Node, folder: Path, *options: str) -> Path:
@@ -158,6 +173,16 @@ def test_another_project_of_the_same_name_and_version_is_never_run(node: Node, t
     assert code == 1
     assert f"error: dbx-patch=={__version__} is another project in this cluster's package index." in log
     assert node.pip("freeze") == before
+
+    # A source distribution: its build would run code. 0 means no isolation, in which setuptools is found.
+    source = tmp_path / "source"
+    write_source_distribution(source, f"open({str(node.root / 'ran')!r}, 'w')\n")
+    sources = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(source), "PIP_NO_BUILD_ISOLATION": "0"}
+    code, log = run_script(node, from_index, sources)
+
+    assert code == 1
+    assert any(line.startswith(f"error: pip could not install dbx-patch=={__version__} ") for line in log), log
+    assert not (node.root / "ran").exists()
 
     node.pip("install", "--quiet", foreign)
     code, log = run_script(node, from_wheel)
