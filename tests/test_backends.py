@@ -95,7 +95,8 @@ def furnished(
         assert running.stdout.readline() == "ready\n"
         install_projects(node, backends)
         printed, _ = running.communicate("", timeout=300)
-    node.install_dbx_patch()  # `uv sync` has removed the package; the shim has stayed
+    # `uv sync` has removed the package and what it needs; the shim has stayed. Only pip knows what is missing now.
+    node.pip("install", "--quiet", "dbx-patch")
     yield Furnished(notebook, json.loads(printed))
     shutil.rmtree(root)
 
