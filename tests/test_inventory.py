@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""]),
 ]
 
+DRIVER_ONLY = "{} is on the driver only, so executors can't import it; move it below /Workspace or /Volumes"
 LIST = """
 import dataclasses, json, sys
 from dbx_patch import editable_installs, verify_editable_installs
@@ -63,12 +64,7 @@ def test_install_is_described_without_being_imported(notebook: Notebook) -> None
                 "shadowed_by": None,
                 "hides": [],
                 "unreadable": [],
-                "warnings": [
-                    (
-                        f"{project} is on the driver only, so executors can't import it; "
-                        "move it below /Workspace or /Volumes"
-                    )
-                ],
+                "warnings": [DRIVER_ONLY.format(project)],
             }
         },
         "ok": True,

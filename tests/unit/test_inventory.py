@@ -94,10 +94,7 @@ def test_broken_metadata_does_no_harm(layer: Path, broken: str) -> None:
     "source",
     [
         "MAPPING: dict[str, str] = {'one': '/src/one', 'two.part': '/src/two/part'}",
-        (
-            "from editables.redirector import RedirectingFinder as F\nF.map_module('one', '/src/one.py')\n"
-            "F.map_module('two', '/src/two.py')"
-        ),
+        "F.map_module('one', '/src/one.py')\nF.map_module('two', '/src/two.py')",
         "install({'one': '/src/one.py'}, {'two.part': '/build/part.so'}, None, True)",
         "sys.meta_path.insert(0, MesonpyMetaFinder('project', {'one', 'two'}, '/build', []))",
     ],
