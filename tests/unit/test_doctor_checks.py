@@ -162,6 +162,10 @@ def test_process_in_which_the_shim_does_not_run(
     assert diagnose(Case(**facts), PROCESS_CHECKS).cause == cause
 
 
+def test_shim_that_is_live_is_not_blamed_for_what_was_set_later(case: EditableCase) -> None:
+    assert cause_of(replace(case, shim="live", disabled=True, without_site=True)) == "unknown"
+
+
 @pytest.mark.parametrize(
     ("status", "cause", "evidence"),
     [
@@ -352,6 +356,8 @@ def test_pth_file_that_is_a_link_into_a_world_writable_folder(tmp_path: Path, mo
 
     assert found is not None
     assert (found.cause, found.command) == ("refused", f"chmod o-w {folder}")
+    (folder / "plain.pth").touch()
+    assert install_checks.find_world_writable(folder / "plain.pth") is None
 
 
 def test_finder_that_raises_ends_the_import(case: EditableCase) -> None:
