@@ -195,15 +195,6 @@ def load(part: str) -> "Any":
     return loaded[part]
 
 
-def defer(part: str, name: str) -> "Callable[..., Any]":
-    """Return a function that calls a part's function, and loads the part at its first call."""
-
-    def call(*args: object) -> "Any":
-        return getattr(load(part), name)(*args)
-
-    return call
-
-
 def hide_file(code: "CodeType") -> None:
     """Make our code objects name `<dbx-patch>` as their file.
 
@@ -256,14 +247,9 @@ def forget_answers() -> None:
             loaded[part].forget_answers()
 
 
-def watch_for(fullname: str, find: "Find") -> None:
-    """Have imports of a name answered by a function."""
+def watch_for(fullname: str, find: "Find | None") -> None:
+    """Have imports of a name answered by a function, or by the other finders again if that is None."""
     watched[fullname] = find
-
-
-def stop_watching_for(fullname: str) -> None:
-    """Have imports of a name answered by the other finders again."""
-    watched.pop(fullname, None)
 
 
 shim = sys.modules.get(__name__)
@@ -276,7 +262,7 @@ known_path: "list[object]" = []
 """`sys.path` as it was when it was last searched for layers."""
 layers: "dict[str, int | None]" = {}
 """Each layer, and its folder's modification time in nanoseconds when it was last listed."""
-watched: "dict[str, Find]" = dict.fromkeys(HOOKS, find_hook)
+watched: "dict[str, Find | None]" = dict.fromkeys(HOOKS, find_hook)
 Finder: "Any" = type(sys.implementation)  # `types.SimpleNamespace`, without importing `types`
 watcher: "MetaPathFinderProtocol" = Finder(find_spec=find_watched, invalidate_caches=forget_answers)
 

@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from importlib.machinery import FileFinder, ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -176,7 +176,7 @@ def honor(changed: "dict[str, list[str]]") -> None:
     site: Any = sys.modules.get("site")
     ran = "finders" in shim.loaded and shim.loaded["finders"].ran
     if (added_roots or ran) and site and site.ENABLE_USER_SITE and getattr(site.__spec__, "_initializing", False):
-        shim.watch_for("usercustomize", shim.defer("finders", "find_usercustomize"))
+        shim.watch_for("usercustomize", defer("finders", "find_usercustomize"))
 
 
 def serve(root: str) -> None:
@@ -282,9 +282,18 @@ def make_root_finder() -> "type[FileFinder]":
     return RootFinder
 
 
+def defer(part: str, name: str) -> "Callable[..., Any]":
+    """Return a function that calls a part's function, and loads the part at its first call."""
+
+    def call(*args: object) -> "Any":
+        return getattr(shim.load(part), name)(*args)
+
+    return call
+
+
 root_finder: "list[type[FileFinder]]" = []
 """The class of the roots' file finders, once it is made."""
-latecomers: "MetaPathFinderProtocol" = shim.Finder(find_spec=shim.defer("finders", "find_latecomer"))
+latecomers: "MetaPathFinderProtocol" = shim.Finder(find_spec=defer("finders", "find_latecomer"))
 
 
 def stop() -> None:

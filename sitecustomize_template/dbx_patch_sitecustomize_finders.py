@@ -230,7 +230,7 @@ def locate(name: str) -> str:
 
 def find_usercustomize(fullname: str, path: object, target: object) -> "ModuleSpec":
     """Answer the last import that `site` makes, without searching the roots that we added: nothing touches those."""
-    shim.stop_watching_for(fullname)
+    shim.watch_for(fullname, None)
     spec = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry not in editables.added_roots])
     if spec is None:
         raise ModuleNotFoundError("No module named %r" % fullname, name=fullname)
