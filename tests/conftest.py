@@ -27,13 +27,19 @@ UNIT = Path(__file__).parent / "unit"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("dbx-patch").addoption(
+    group = parser.getgroup("dbx-patch")
+    group.addoption(
         "--matrix",
-        nargs="?",
+        action="store_const",
         const="all",
-        choices=("all", "rest"),
-        help="run every test on every Python, with and without a foreign sitecustomize; "
-        "`--matrix=rest` leaves out what a plain run has covered",
+        help="run every test on every Python, with and without a foreign sitecustomize",
+    )
+    group.addoption(
+        "--matrix-rest",
+        action="store_const",
+        const="rest",
+        dest="matrix",
+        help="run what `--matrix` runs, but leave out what a plain run has covered",
     )
 
 
