@@ -30,6 +30,7 @@ pytestmark = [
 
 NOT_FOUND = "ModuleNotFoundError: No module named 'testx'"
 PIP = "%pip --disable-pip-version-check install --quiet --no-index --no-deps --no-build-isolation"
+UNINSTALL = "import dbx_patch; print(bool(dbx_patch.uninstall_sitecustomize().changed))"
 NOBODY = 65534
 """The id of the user that owns nothing."""
 MADE_BY_KERNELS = ("local_disk0/.ephemeral_nfs/envs", "kernels", "ipython", "databricks/python_shell", "uv-cache")
@@ -188,7 +189,7 @@ class TestWithoutShim:
             again = kernel.run("import dbx_patch; done = dbx_patch.patch_and_install(); print(done.changed)")
             assert (again.died, again.error) == (False, "")
             assert again.text.endswith("[]\n")
-            assert kernel.run("print(bool(dbx_patch.uninstall_sitecustomize().changed))") == Output("True\n")
+            assert kernel.run(UNINSTALL) == Output("True\n")
 
             without = kernel.run("del dbutils; done = dbx_patch.patch_and_install(); print(bool(done.changed))")
             assert (without.died, without.error) == (False, "")
@@ -197,7 +198,7 @@ class TestWithoutShim:
             assert kernel.run(call()).text == answer_of(project)
             kernel.restart()
             assert kernel.run(call()).text == answer_of(project)
-            assert kernel.run("print(bool(dbx_patch.uninstall_sitecustomize().changed))") == Output("True\n")
+            assert kernel.run(UNINSTALL) == Output("True\n")
         receipts = (".local", ".local/state", ".local/state/dbx-patch", ".local/state/dbx-patch/receipts.json")
         assert names_of_files(plain) - before <= {*receipts}
         with Kernel(plain.make_notebook()) as other:
