@@ -17,7 +17,6 @@ import yaml
 
 from dbx_patch import __version__
 from dbx_patch._cli import main
-from tests.lab.missing import missing
 from tests.lab.wheels import REPOSITORY, list_sources
 
 if TYPE_CHECKING:
@@ -114,26 +113,6 @@ def test_each_action_has_one_version() -> None:
 
     assert len({action.partition("@")[0] for action in used}) == len(used)
     assert len(WORKFLOWS) == 3
-
-
-def test_zizmor_finds_nothing_in_the_workflows() -> None:
-    """It audits workflows for injections, wide permissions and the like."""
-    done = subprocess.run(
-        [find_zizmor(), "--offline", "--no-progress", "--no-config", "--persona=auditor", REPOSITORY / ".github"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def find_zizmor() -> Path:
-    """Find zizmor in the environment of the tests, or in the one that `.ci/run` makes for linters."""
-    folders = (Path(sys.executable).parent, REPOSITORY / ".venv-lint/bin")
-    found = next((folder / "zizmor" for folder in folders if (folder / "zizmor").exists()), None)
-    return found or missing("zizmor, which `pip install -e '.[dev]'` brings")
 
 
 def test_matrix_of_the_workflow_is_the_pythons_that_the_package_names() -> None:
