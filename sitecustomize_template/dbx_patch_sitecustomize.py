@@ -13,7 +13,7 @@
 # - A class costs 0.4 %, a function 0.05 %.
 # - `from x import y` first looks for `x.__path__`; where that is missing, it costs 0.03 % before Python 3.12.
 # - `os` as a global costs 1.2 % on 3.10 and 3.11: what is on `sys.meta_path` lives until the interpreter ends, so our
-#   globals do too, and keep alive a large module that would otherwise be freed early. Each function imports `os` for
+#   globals do too, and with them a large module that would otherwise be freed early. Each function imports `os` for
 #   itself instead. Once 3.11 is dropped, `os` can be a global.
 
 import _frozen_importlib_external as importlib_external

@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # not in xdist's workers, whose output nobody sees
+    if not hasattr(config, "workerinput"):  # not in xdist's workers, whose output is not shown
         config.pluginmanager.register(ProgressPlugin())
     for marker in (
         "matrix: a slow test, which only `--matrix` runs",
@@ -87,7 +87,7 @@ def list_matrix_interpreters(test: pytest.Item) -> list[Interpreter]:
     """List the interpreters that a test runs on in the matrix."""
     enough = test.get_closest_marker("pythons")
     interpreters = find_interpreters()
-    # Where none of them is on this machine, the newest stands in.
+    # If this machine has none of them, use the newest one.
     return [found for found in interpreters if enough is None or found.name in enough.args] or interpreters[-1:]
 
 
@@ -139,7 +139,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell how many scenarios ran against the real thing, and name those that could not."""
+    """Report how many scenarios ran against the real thing, and name those that could not."""
     counts = Counter(
         kind
         for report in terminalreporter.getreports("passed")

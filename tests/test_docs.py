@@ -108,7 +108,7 @@ STORIES = sorted({block.page for block in BLOCKS if block.runs_here})
 
 
 def read_prose(page: str) -> str:
-    """Take the code blocks out of a page."""
+    """Return the code blocks of a page."""
     return re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
 
 
@@ -173,7 +173,7 @@ class Story:
             self.run_cell(block.text)
 
     def open_notebook(self) -> Notebook:
-        """Give the page's notebook, which is made when it is first needed."""
+        """Return the page's notebook, which is created when it is first needed."""
         if self.notebook is None:
             self.notebook = self.node.make_notebook()
         return self.notebook
@@ -298,7 +298,7 @@ def test_terraform_puts_the_script_there_allows_it_and_names_it() -> None:
 
 
 def unquote(value: Any) -> Any:
-    """Take the quotes away that the parser leaves around strings."""
+    """Remove the quotes that the parser leaves around strings."""
     if isinstance(value, dict):
         return {unquote(key): unquote(below) for key, below in value.items()}
     if isinstance(value, list):
@@ -328,7 +328,7 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def rows(header: str) -> Iterator[tuple[str, list[str]]]:
-    """Give the first cells of every table with such a header, without their code marks, and the heading above it."""
+    """Return the first cells of every table with such a header, without their code marks, and the heading above it."""
     heading, inside, found = "", False, [""]
     for line in PAGES["docs/reference.md"].splitlines():
         if line.startswith("#"):

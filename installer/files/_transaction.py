@@ -106,7 +106,7 @@ class Transaction:
         return not self.dry_run
 
     def _keep(self, before: FileState) -> Path:
-        """Give a file that is about to be replaced a second name, and return that.
+        """Add a second name to a file that is about to be replaced, and return that name.
 
         A copy is the fallback. link(2) fails with EPERM on file systems without hard links (FAT, some FUSE and network
         mounts) and where `fs.protected_hardlinks` forbids a link to another user's file (proc_sys_fs(5)), and with

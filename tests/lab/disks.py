@@ -1,7 +1,6 @@
-"""Disks that are small, and files that nobody may change: made by the kernel, for a while.
+"""Small disks and immutable files, made by the kernel for the time of a test.
 
-A container need not have the right to make them, however it is furnished: then a test is skipped, and the suite names
-it at its end.
+A container may lack the rights to make them. Then the test is skipped, and the suite names it at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def disk_in_memory(folder: Path, options: str) -> Iterator[None]:
-    """Mount a disk in memory on a folder for a while, with options such as `size=64k`."""
+    """Mount a disk in memory on a folder, with options such as `size=64k`, and unmount it at the end."""
     folder.mkdir(exist_ok=True)
     mount: list[str | Path] = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
@@ -35,7 +34,7 @@ def disk_in_memory(folder: Path, options: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def immutable(path: Path) -> Iterator[None]:
-    """Make a file or folder immutable for a while."""
+    """Make a file or folder immutable, and mutable again at the end."""
     if os.geteuid() != 0 or subprocess.run([require("chattr"), "+i", path], check=False).returncode:
         pytest.skip("this machine lacks a disk with immutable files")
     try:

@@ -1,8 +1,8 @@
 """Puts Databricks' own `WsfsImportHook` in place on a node, under the names that it has there.
 
-The module is the published one, taken out of a `databricks-connect` wheel. What stands in is only the package around
-it: `pyspark`'s own needs Spark to be imported, and `dbruntime` is published nowhere. That the driver has this class
-under `dbruntime.wsfs_import_hook` is known; that it is the executors' line by line is not.
+The module is the published one, from a `databricks-connect` wheel. Only the package around it is a stand-in: importing
+`pyspark` itself needs Spark, and `dbruntime` is not published. The driver is known to have this class as
+`dbruntime.wsfs_import_hook`; whether its code is the same as that of the executors is not known.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 STAND_INS = Path(__file__).parent / "dbruntime"
 TOP_LEVEL = ("sys_path_init", "builtins_import_patcher")
-"""Stand-ins for modules that are in no package, as far as is known."""
+"""Stand-ins for modules that are not in a package, as far as is known."""
 
 MODULES = {"pyspark.wsfs_import_hook": "spark/python", "dbruntime.wsfs_import_hook": "python_shell"}
-"""Each name of the hook's module, and the folder of the kernel's PYTHONPATH that its package lies in."""
+"""Each name of the hook's module, and the folder of the kernel's PYTHONPATH that has its package."""
 
 IN_CACHE = "for entry in [e for e in sys.path if '/Workspace/' in e]: sys.path_importer_cache[entry] = make_hook(entry)"
-"""As `pyspark.worker_util` places it: straight into the cache, for a folder that is there."""
+"""As `pyspark.worker_util` places it: straight into the cache, for a folder that exists."""
 IN_PATH_HOOKS = "sys.path_hooks.insert(0, make_hook)"
 """As a path hook, which also serves the folders of packages."""
 PLACEMENTS = {"cache": IN_CACHE, "path-hook": IN_PATH_HOOKS}
@@ -38,7 +38,7 @@ def provide_hook(node: Node, real_hook: Path) -> None:
 
 
 def place_hook(node: Node, module: str, placement: str) -> str:
-    """Write the code that places the hook as a notebook's kernel starts."""
+    """Return the code that installs the hook when a notebook's kernel starts."""
     return f"""\
 import sys
 from {module} import WsfsImportHook
@@ -58,7 +58,7 @@ for entry in [entry for entry in sys.path_importer_cache if "/Workspace/" in ent
 
 
 def provide_stand_ins(node: Node) -> Path:
-    """Lay the stand-ins for `dbruntime`'s modules on a node, as they are to be imported; return their folder."""
+    """Copy the stand-ins for `dbruntime`'s modules to a node, and return the folder to put on the path."""
     folder = node.root / "databricks/stand-ins"
     if not folder.exists():
         shutil.copytree(STAND_INS, folder / "dbruntime", ignore=shutil.ignore_patterns("__pycache__"))
@@ -68,5 +68,5 @@ def provide_stand_ins(node: Node) -> Path:
 
 
 def before_path(notebook: Notebook, *folders: str | Path) -> str:
-    """Write a kernel's PYTHONPATH with other folders before it."""
+    """Return a kernel's PYTHONPATH with other folders before it."""
     return os.pathsep.join([*map(str, folders), *notebook.python_path])

@@ -36,7 +36,7 @@ class Interpreter:
 
 @functools.cache
 def find_interpreters() -> list[Interpreter]:
-    """Find one interpreter of each version, and the system's own if it is Debian's: pyenv's, uv's, or on the path."""
+    """Return one interpreter of each version, from pyenv, uv or PATH, and Debian's own if there is one."""
     found: dict[str, Interpreter] = {}
     for python in [Path(sys.executable), *candidates(*(f"python3.{minor}" for minor in MINORS))]:
         described = describe(python)
@@ -47,13 +47,13 @@ def find_interpreters() -> list[Interpreter]:
 
 @functools.cache
 def find_running_interpreter() -> Interpreter:
-    """Find the interpreter that runs the tests, or the newest that there is if that is no Python to test."""
+    """Return the interpreter that runs the tests, or the newest one if that is not a supported Python."""
     running = describe(Path(sys.executable))
     return running if running is not None and running.minor in MINORS else find_interpreters()[-1]
 
 
 def candidates(*names: str) -> list[Path]:
-    """List where interpreters of some names may be."""
+    """Return the paths at which interpreters of some names may be."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python"))
     installed = [python for name in names for folder in (pyenv, uv) for python in sorted(folder.glob(f"*/bin/{name}"))]
@@ -63,7 +63,7 @@ def candidates(*names: str) -> list[Path]:
 
 
 def describe(python: Path) -> Interpreter | None:
-    """Ask an interpreter what it is; None if it does not start, as a shim of pyenv's for a version that is off."""
+    """Return a description of an interpreter; None if it does not start, as pyenv's shim for a disabled version."""
     code = (
         "import sys as p, sysconfig as s; print(p.base_prefix, p.version_info[1], 'deb_system' in s.get_scheme_names())"
     )

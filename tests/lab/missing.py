@@ -1,4 +1,4 @@
-"""What a test does where the machine lacks something it needs."""
+"""Skips tests that need what the machine lacks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test, and say what it lacks; in CI, where nothing may go unseen, fail."""
+    """Skip the test and report what is missing. In CI, fail instead: a skip would go unnoticed."""
     if os.environ.get("CI"):
         pytest.fail(f"CI has to have {what}")
     pytest.skip(f"this machine lacks {what}")
 
 
 def need_root(what: str) -> None:
-    """Go on only as root."""
+    """Skip the test unless it runs as root."""
     if os.geteuid() != 0:
-        missing(f"root, who alone can {what}")
+        missing(f"root, which is needed to {what}")

@@ -26,7 +26,7 @@ from tests.lab.templates import list_names, make_once, record, replay
 from tests.lab.wheels import REPOSITORY
 
 OFF = {"DBX_PATCH_DISABLE": "1"}
-"""The environment in which nothing of ours happens."""
+"""The environment variables that turn dbx-patch off."""
 FOREIGN_SITECUSTOMIZE = """\
 # What a distribution puts here, as Debian and Ubuntu do: a look for a crash reporter that is seldom there.
 try:
@@ -53,7 +53,7 @@ class Node:
         self.workspace = root / "Workspace"
 
     def build(self) -> Node:
-        """Build the node, but for its notebooks: a copy of one that the first such call builds."""
+        """Build the node without notebooks, as a copy of one that the first such call builds."""
         kind = f"{self.interpreter.name}{'-foreign' if self.has_sitecustomize else ''}"
         replay(make_once(self._templates / kind, self._build_template), self.root)
         return self
@@ -71,7 +71,7 @@ class Node:
         shutil.rmtree(node.root)
 
     def build_from_scratch(self) -> None:
-        """Build the node by the tools that build a real one."""
+        """Build the node with the tools that build a real one."""
         self._copy_interpreter()
         self._make_runtime()
         self.run([self.python, "-m", "venv", "--without-pip", self.cluster_libraries])
@@ -97,11 +97,11 @@ class Node:
         return folder
 
     def project(self, name: str) -> Path:
-        """Name a project's folder."""
+        """Return a project's folder."""
         return self.workspace / "Users/someone@example.com" / name
 
     def layer(self, environment: Path) -> Path:
-        """Name an environment's layer."""
+        """Return an environment's layer."""
         return environment / "lib" / self.version / "site-packages"
 
     def make_notebook(self) -> Notebook:
@@ -152,7 +152,7 @@ class Node:
             self.pip(*arguments)
 
     def _relative(self, part: str | Path) -> str:
-        """Name a path by its place on the node."""
+        """Return a path as it is on the node."""
         return part if isinstance(part, str) else str(part.relative_to(self.root))
 
     def dbx_patch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -182,7 +182,7 @@ class Node:
         return done
 
     def open_to_all(self) -> None:
-        """Let every user come to the node: pytest makes its folder for its own user alone."""
+        """Let every user read the node. pytest creates its folder for its own user only."""
         for folder in (self.root, *self.root.parents):
             if "pytest-" in str(folder):
                 folder.chmod(0o755)
@@ -200,7 +200,7 @@ class Node:
         }
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:
-        """Take every file, folder and link down, with content, mode, owner and, for a file, modification time."""
+        """Return every file, folder and link, with content, mode, owner and, for a file, modification time."""
         tree: dict[str, tuple[object, ...]] = {}
         for path in sorted(self.root.rglob("*")):
             status = path.lstat()
@@ -213,7 +213,7 @@ class Node:
         return tree
 
     def _copy_interpreter(self) -> None:
-        """Copy the interpreter and its standard library: what is written to it is written to the copy."""
+        """Copy the interpreter and its standard library, so that tests write to the copy."""
         prefix = self.interpreter.python.parent.parent
         library = self.root / "usr/lib" / self.version
         self.base.parent.mkdir(parents=True)

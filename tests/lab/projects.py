@@ -1,4 +1,4 @@
-"""Tiny projects, one for each way in which an editable install is made, and the installs of all of them on a node."""
+"""Tiny projects, one for each kind of editable install, and functions that install them on a node."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BACKENDS = (
     *("exceptiongroup", "tomli", "typing-extensions"),  # theirs on Python 3.10, whichever Python fetches them
 )
 OLD_SETUPTOOLS = "setuptools<80"
-"""The last whose `develop` does its work itself; from 80 on it calls pip."""
+"""The last version whose `develop` does the work itself. From 80 on it calls pip."""
 FOR_ALL = ("--python-version=3.10", "--implementation=py", "--abi=none", "--only-binary=:all:")
 """Options for wheels that serve every interpreter."""
 
@@ -58,7 +58,7 @@ import('python').find_installation(pure: true).install_sources(sources, preserve
 
 @dataclass(frozen=True)
 class Backend:
-    """What a `pyproject.toml` says of a build backend, by the name that PyPI has for it."""
+    """What a `pyproject.toml` needs for a build backend."""
 
     requires: str
     module: str
@@ -82,18 +82,18 @@ class Project:
     name: str
     backend: Backend
     tables: str = ""
-    """More of its `pyproject.toml`."""
+    """Additional lines of its `pyproject.toml`."""
     source: str = "src"
-    """The folder that its package, or the namespace around it, lies in; empty for a flat layout."""
+    """The folder that has the package, or the namespace around it; empty for a flat layout."""
     namespace: str = ""
     mapped: str = ""
-    """Where its package lies, if not where the package's name says."""
+    """The folder of the package, if it is not named after the package."""
     editable_mode: str = ""
-    """What setuptools is told."""
+    """Options for setuptools."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """More files: templates that may name the project and its package."""
+    """Additional files, as templates that may name the project and its package."""
     place: str = ""
-    """Where it lies among the projects."""
+    """Its folder, below the folder of all projects."""
 
     @property
     def package(self) -> str:
@@ -110,7 +110,7 @@ class Project:
         return self.folder(node) / (self.mapped or Path(self.source, *self.package.split(".")))
 
     def imported_from(self, node: Node) -> Path:
-        """The folder that its package is imported from: its own, or that of links to it."""
+        """The folder that the package is imported from: its own, or the one with links to it."""
         if self.editable_mode != "strict":
             return self.package_folder(node)
         links = f"build/__editable__.{self.name.replace('-', '_')}-{VERSION}-py3-none-any"
@@ -165,7 +165,7 @@ BY_PIP = (
 BY_UV_PIP = (Project("uv-pip-setuptools", SETUPTOOLS), Project("uv-pip-hatchling", HATCHLING))
 BY_UV_SYNC = Project("uv-sync", UV)
 WORKSPACE = "workspace"
-"""The folder of a workspace of uv's, which has no package of its own."""
+"""The folder of a uv workspace, which has no package of its own."""
 BY_UV_WORKSPACE = tuple(
     Project(name, backend, place=WORKSPACE)
     for name, backend in {"uv-member-hatchling": HATCHLING, "uv-member-setuptools": SETUPTOOLS}.items()
@@ -195,7 +195,7 @@ class Backends:
 
 
 def fetch_backends(folder: Path) -> Backends:
-    """Fetch the backends, and unpack them. Raises FetchError if the package index does not give them."""
+    """Download the backends and unpack them. Raises FetchError if the package index does not have them."""
     backends = Backends(folder / "wheels", folder / "new", folder / "old")
     pip("download", "--quiet", *FOR_ALL, "--dest", backends.wheels, *BACKENDS, "editables")
     offline = ("--no-index", f"--find-links={backends.wheels}", "--no-compile")
@@ -205,7 +205,7 @@ def fetch_backends(folder: Path) -> Backends:
 
 
 def install_projects(node: Node, backends: Backends) -> None:
-    """Install every project editable into the runtime's layer of a node, in the way that it stands for."""
+    """Install every project editable into the runtime's layer of a node, each in its own way."""
     for project in PROJECTS:
         project.write(node)
     uv_sync(node, backends)
@@ -216,7 +216,7 @@ def install_projects(node: Node, backends: Backends) -> None:
 
 
 def uv_sync(node: Node, backends: Backends) -> None:
-    """Sync a project, and then the members of a workspace; the first takes from the layer what it does not know."""
+    """Sync a project, and then the members of a workspace. The first sync removes packages that it does not know."""
     sync = [backends.new / "bin/uv", "sync", "--active", "--no-index", f"--find-links={backends.wheels}"]
     environ = uv_environ(backends) | {"VIRTUAL_ENV": str(node.runtime)}
     node.run([*sync, "--project", BY_UV_SYNC.folder(node)], environ)
@@ -233,7 +233,7 @@ def uv_pip_install(node: Node, backends: Backends) -> None:
 
 
 def uv_environ(backends: Backends) -> dict[str, str]:
-    """The environment in which uv uses what is there: no other Python, no configuration, no cache of the machine's."""
+    """The environment in which uv uses no other Python, no configuration, and no cache of the machine."""
     return {
         "UV_CACHE_DIR": str(backends.new.with_name("uv-cache")),
         "UV_NO_CONFIG": "1",
@@ -242,7 +242,7 @@ def uv_environ(backends: Backends) -> dict[str, str]:
 
 
 def pip_install(node: Node, backends: Backends) -> None:
-    """Install projects by pip, all in one run, for the time that each would take to start."""
+    """Install projects with one run of pip, because starting pip takes longer than an install."""
     requirements = node.root / "requirements.txt"
     with requirements.open("w") as file:
         for project in BY_PIP:
@@ -260,7 +260,7 @@ def develop(node: Node, backends: Backends) -> None:
 
 
 def stand_in_for_maturin(node: Node) -> None:
-    """Write what maturin 1.16 was seen to install for a mixed Rust and Python project; itself, it needs Rust."""
+    """Write what maturin 1.16 was seen to install for a mixed Rust and Python project. Running it needs Rust."""
     layer = node.layer(node.runtime)
     name = BY_MATURIN.package
     metadata = f"Metadata-Version: 2.4\nName: {BY_MATURIN.name}\nVersion: {VERSION}\n"

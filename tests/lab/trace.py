@@ -1,4 +1,4 @@
-"""Counts what a process asks of a folder, with strace: on a cluster each such call is a remote one."""
+"""Counts the system calls that name a folder, with strace. On a workspace mount, each is a remote call."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def trace(node: Node, folder: Path, command: Sequence[object], environ: Mapping[str, str]) -> tuple[str, int]:
-    """Run a command; return its output, and the number of system calls, of whatever kind, that name a folder."""
+    """Run a command; return its output, and the number of system calls of any kind that name a folder."""
     log = node.root / f"strace-{uuid.uuid4()}.log"
     strace = [require("strace"), "-f", "-qq", "-s", "500", "-o", log]
     done = node.run([*strace, *command], environ)
-    # To read a `.pth` file or to print is to see the name as well; that asks nothing of the folder.
-    said = (" read(", " write(", " execve(")
-    calls = [line for line in log.read_text().splitlines() if str(folder) in line and not any(x in line for x in said)]
+    # Reading a `.pth` file and printing mention the name too, but ask the folder nothing.
+    other = (" read(", " write(", " execve(")
+    calls = [line for line in log.read_text().splitlines() if str(folder) in line and not any(x in line for x in other)]
     log.unlink()
     return done.stdout, len(calls)
 
 
 def require(tool: str) -> str:
-    """Find a program that a test runs."""
+    """Return the path of a program; skip the test if the machine lacks it."""
     return shutil.which(tool) or missing(tool)

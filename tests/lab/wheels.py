@@ -1,4 +1,4 @@
-"""The wheels that a node is furnished with: fetched from the package index, or built from this repository."""
+"""The wheels that a node installs: downloaded from the package index, or built from this repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOWEST = ("packaging==21.3", "platformdirs==2.5.0")
 
 
 class FetchError(Exception):
-    """The package index did not give what a test needs."""
+    """The package index does not have what a test needs, or can't be reached."""
 
 
 def fill_wheelhouse(folder: Path) -> Path:
@@ -40,7 +40,7 @@ def copy_sources(folder: Path) -> Path:
 
 
 def list_sources() -> list[str]:
-    """List the files of the repository: git knows them, or, in an sdist, its list."""
+    """Return the files of the repository, from git or from an sdist's list."""
     if (REPOSITORY / ".git").exists():
         command = ["git", "ls-files"]
         return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -63,7 +63,7 @@ def fetch_databricks_connect(release: str) -> Path:
 
 
 def unpack_pyspark(wheel: Path, folder: Path, *names: str) -> Path:
-    """Take Databricks' own `pyspark`, or some of its files, out of a wheel; return the package's folder."""
+    """Extract Databricks' own `pyspark`, or some of its files, from a wheel; return the package's folder."""
     with zipfile.ZipFile(wheel) as archive:
         every = [name for name in archive.namelist() if name.startswith("pyspark/")]
         archive.extractall(folder, [name for name in every if not names or name.removeprefix("pyspark/") in names])
@@ -71,7 +71,7 @@ def unpack_pyspark(wheel: Path, folder: Path, *names: str) -> Path:
 
 
 def fetch_py4j(folder: Path) -> Path:
-    """Put the one package into a folder that `pyspark.worker_util` needs beside its own."""
+    """Install py4j, the one other package that `pyspark.worker_util` needs, into a folder."""
     pip("install", "--quiet", "--no-deps", "--target", folder, "py4j==0.10.9.7")
     return folder
 

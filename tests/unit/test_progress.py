@@ -1,4 +1,4 @@
-"""Nobody waits for more than half a minute without being told what runs."""
+"""After half a minute of silence, the run prints which tests are running."""
 
 from __future__ import annotations
 

@@ -2,5 +2,5 @@
 
 
 def function1() -> str:
-    """Say where it comes from: the project's folder, not a copy in site-packages."""
+    """Return where this module was imported from."""
     return f"function1 of {__file__}"
