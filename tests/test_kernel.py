@@ -393,7 +393,7 @@ class TestNotebooksOfTheDocumentation:
 
         patched.install_editable(project)
         found, installs, _, _ = run_notebook(patched, "diagnose_editable_imports")
-        assert f"importable, from {project}/src/testx/__init__.py" in found.html[0]
+        assert f"importable from {project}/src/testx/__init__.py" in found.html[0]
         assert installs.html[0].startswith("<pre>testx 0.1.0 (path): importable")
 
 
