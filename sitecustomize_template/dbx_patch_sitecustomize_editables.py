@@ -1,15 +1,13 @@
 # This file is a part of dbx-patch's start-up shim: it honors editable installs. `dbx_patch_sitecustomize.py` loads it
 # when a layer has a `.pth` file, and is its `shim`. The rules at the top of that file hold here as well.
 
-import _frozen_importlib_external as importlib_external
 import posix
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from importlib.machinery import FileFinder, ModuleSpec
-    from types import ModuleType
+    from importlib.machinery import FileFinder
     from typing import Any
 
     from _typeshed.importlib import MetaPathFinderProtocol
@@ -238,7 +236,7 @@ def guard_roots(new: "list[str]") -> None:
     for root in new:
         finder = sys.path_importer_cache.get(root)
         if finder is not None:  # `site` put the root on the path, and an import has searched it
-            guard(finder)  # type: ignore[arg-type]
+            shim.run_guarded(guard, finder)
 
 
 def find_root(path: object) -> "FileFinder":
@@ -246,7 +244,7 @@ def find_root(path: object) -> "FileFinder":
     if not isinstance(path, str) or normalize(path) not in served:
         raise ImportError("not a root")
     finder: Any = sys.path_hooks[find_path_hook()](path)
-    guard(finder)
+    shim.run_guarded(guard, finder)
     return finder  # type: ignore[no-any-return]
 
 
@@ -258,30 +256,6 @@ def find_path_hook() -> int:
     raise ImportError("there is no path hook for folders")
 
 
-def guard(finder: "FileFinder") -> None:
-    """Make a root's file finder treat an error of the mount as an absent folder. The error would end every import."""
-    if type(finder) is importlib_external.FileFinder:
-        if not root_finder:
-            root_finder.append(make_root_finder())
-        finder.__class__ = root_finder[0]
-
-
-def make_root_finder() -> "type[FileFinder]":
-    """Return a new class. It is made for the first root that is searched, because most starts search none."""
-
-    class RootFinder(importlib_external.FileFinder):
-        def find_spec(self, fullname: str, target: "ModuleType | None" = None) -> "ModuleSpec | None":
-            try:
-                return super().find_spec(fullname, target)
-            except OSError as error:
-                shim.log("root unavailable", self.path, repr(error))
-                if sys.path_importer_cache.get(self.path) is self:
-                    sys.path_importer_cache[self.path] = None
-                return None
-
-    return RootFinder
-
-
 def defer(part: str, name: str) -> "Callable[..., Any]":
     """Return a function that calls a part's function, and loads the part at its first call."""
 
@@ -291,8 +265,8 @@ def defer(part: str, name: str) -> "Callable[..., Any]":
     return call
 
 
-root_finder: "list[type[FileFinder]]" = []
-"""The class of the roots' file finders, once it is made."""
+guard: "Callable[..., object]" = defer("finders", "guard")
+"""Makes Python's file finder of a root one of ours. Loaded when a root is first searched: most starts search none."""
 latecomers: "MetaPathFinderProtocol" = shim.Finder(find_spec=defer("finders", "find_latecomer"))
 
 

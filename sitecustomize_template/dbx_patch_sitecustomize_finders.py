@@ -5,7 +5,7 @@
 
 import sys
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import PathFinder
+from _frozen_importlib_external import FileFinder, PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,6 +235,25 @@ def find_usercustomize(fullname: str, path: object, target: object) -> "ModuleSp
     if spec is None:
         raise ModuleNotFoundError("No module named %r" % fullname, name=fullname)
     return spec
+
+
+class RootFinder(FileFinder):
+    """Finds modules in a root, and treats an error of the mount as an absent folder: it would end every import."""
+
+    def find_spec(self, fullname: str, target: "ModuleType | None" = None) -> "ModuleSpec | None":
+        try:
+            return super().find_spec(fullname, target)
+        except OSError as error:
+            shim.log("root unavailable", self.path, repr(error))
+            if sys.path_importer_cache.get(self.path) is self:
+                sys.path_importer_cache[self.path] = None
+            return None
+
+
+def guard(finder: FileFinder) -> None:
+    """Make Python's own file finder of a root a `RootFinder`. Other code may have put another finder there."""
+    if type(finder) is FileFinder:
+        finder.__class__ = RootFinder
 
 
 def find_latecomer(

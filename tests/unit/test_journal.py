@@ -193,7 +193,7 @@ def honor_root(shim: Any, folder: Path) -> str:
 
 
 def fail_root(shim: Any, folder: Path) -> str:
-    finder = shim.load("editables").make_root_finder()(str(folder))
+    finder = shim.load("finders").RootFinder(str(folder))
     finder._fill_cache = raise_error  # noqa: SLF001 - where importlib lists the folder
     assert finder.find_spec("anything") is None
     return str(folder)

@@ -1,12 +1,13 @@
-"""The shim's files: rendered the same from the same arguments, and equal to their source but for the stamp."""
+"""The shim's files: the same arguments give the same bytes, which equal the source but for stamp and annotations."""
 
 from __future__ import annotations
 
+import ast
 import difflib
 from pathlib import Path
 
 import pytest
-from dbx_patch.installer.shim_files import fill, is_shim_file, list_parts, read_stamp, render
+from dbx_patch.installer.shim_files import fill, is_shim_file, list_parts, read_stamp, render, strip_annotations
 from dbx_patch.sitecustomize_template import PARTS, SHIM, template
 
 FOLDER = Path("/databricks/python3/lib/python3.12/site-packages")
@@ -24,14 +25,37 @@ def test_same_arguments_give_the_same_files() -> None:
     assert {file.name for file in render_here()} == {SHIM, *(f"dbx_patch_sitecustomize_{part}.py" for part in PARTS)}
 
 
-def test_only_the_stamp_differs_from_the_source() -> None:
+class WithoutAnnotations(ast.NodeTransformer):
+    """Removes what the installer removes."""
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.Assign:  # the name is ast's
+        assert node.value is not None
+        return ast.Assign(targets=[node.target], value=node.value, lineno=node.lineno)
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # likewise
+        node.returns = None
+        return self.generic_visit(node)
+
+
+def test_only_the_stamp_and_annotations_differ_from_the_source() -> None:
     for file, content in render_here().items():
         source = SOURCES.joinpath(file.name).read_text("utf-8")
-        lines = difflib.unified_diff(source.splitlines(), content.decode().splitlines(), "", "", "", "", 0, "")
+        bare = WithoutAnnotations().visit(ast.parse(source))
+
+        stripped = strip_annotations(source)
+
+        assert "->" not in ast.unparse(ast.parse(stripped))
+        assert ast.dump(ast.parse(stripped)) == ast.dump(bare), file.name
+        lines = difflib.unified_diff(stripped.splitlines(), content.decode().splitlines(), "", "", "", "", 0, "")
         changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
         names = {line[1:].partition(" = ")[0] for line in changed}
         assert names <= {"VERSION", "INSTALLED_AS", "GENERATED_FOR", "DIGEST"}, file.name
         assert "DIGEST" in names
+        assert len(content.splitlines()) == len(source.splitlines())  # a traceback's line is the source's
 
 
 def test_stamp_names_version_file_and_interpreter() -> None:
