@@ -280,8 +280,9 @@ answer(
 
 def test_workspace_finder_at_the_address_of_an_old_one_searches_its_own_folder(lab: Lab) -> None:
     """The shim remembers finders by their `id`, which Python uses again for a new object."""
-    package = lab.node.project("notebooks") / "testx"
-    package.mkdir(exist_ok=True)
+    folder = lab.node.project("no-project")
+    package = folder / "testx"
+    package.mkdir(parents=True)
     package.joinpath("functions.py").write_text("")
     code = f"""
 {FINDERS}
@@ -296,7 +297,10 @@ answer(**outcomes)
 """
     files = [[f"{lab.root}/testx/functions.py", f"{package}/functions.py"]]
 
-    assert lab.ask(code) == {"before DBR 18": files, "since DBR 18": files}
+    found = lab.ask(code)
+
+    shutil.rmtree(folder)  # other tests on this node have its parent's folders on their path
+    assert found == {"before DBR 18": files, "since DBR 18": files}
 
 
 # PythonPathHook
