@@ -71,7 +71,9 @@ def test_sdist_installs_and_passes_tests_by_itself(dist: Path, tmp_path: Path) -
     run(python, "-m", "pip", "install", "--quiet", ".[test]", cwd=folder)
 
     collected = run(python, "-m", "pytest", "--collect-only", "-q", "--matrix", cwd=folder).splitlines()
-    passed = run(python, "-m", "pytest", "-q", "tests/unit", "tests/test_repository.py", cwd=folder)
+    # Its own root for temporary folders: pytest would make the one of this run private, which other users' tests need.
+    tests = ["-q", "tests/unit", "tests/test_repository.py"]
+    passed = run(python, "-m", "pytest", *tests, cwd=folder, PYTEST_DEBUG_TEMPROOT=str(tmp_path))
 
     ours = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "--matrix", cwd=REPOSITORY).splitlines()
     assert collected[-1].split(" in ")[0] == ours[-1].split(" in ")[0]

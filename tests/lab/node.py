@@ -197,6 +197,8 @@ class Node:
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": str(self.root),
             "LD_LIBRARY_PATH": str(self.root / "usr/lib"),  # the copy's own library, which any user may read
+            # Another pytest would make the folder of all its runs, where this node is, private again: see open_to_all.
+            "PYTEST_DEBUG_TEMPROOT": str(self.root),
         }
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:
