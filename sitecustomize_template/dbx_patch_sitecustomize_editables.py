@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from importlib.machinery import FileFinder
     from typing import Any
 
-    from _typeshed.importlib import MetaPathFinderProtocol
     from dbx_patch.sitecustomize_template import Editable
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
 
@@ -267,7 +266,9 @@ def defer(part: str, name: str) -> "Callable[..., Any]":
 
 guard: "Callable[..., object]" = defer("finders", "guard")
 """Makes Python's file finder of a root one of ours. Loaded when a root is first searched: most starts search none."""
-latecomers: "MetaPathFinderProtocol" = shim.Finder(find_spec=defer("finders", "find_latecomer"))
+latecomers: "Any" = defer("finders", "find_latecomer")
+"""The last finder on `sys.meta_path`."""
+latecomers.find_spec = latecomers
 
 
 def stop() -> None:

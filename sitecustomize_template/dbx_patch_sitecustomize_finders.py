@@ -11,14 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
+    from typing import Any
 
     from _typeshed.importlib import MetaPathFinderProtocol
-    from dbx_patch.sitecustomize_template import Editable, Find
+    from dbx_patch.sitecustomize_template import Editable
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
 
 # --- stamp ---
-VERSION = ""
+VERSION = "0.1.0"
 DIGEST = ""
 # --- end of stamp ---
 
@@ -110,7 +111,7 @@ def honor(editable: "Editable") -> None:
         # hatchling and pdm-backend use the finder of the `editables` library; the others have a class of their own.
         if getattr(finder, "__module__", "") in (editable["finder"], "editables.redirector") and finder not in finders:
             finders.append(finder)
-            ordered = shim.Finder(find_spec=answer_after_layer(finder, editable["layer"]))
+            ordered = answer_after_layer(finder, editable["layer"])
             place_finder(finder, ordered)
             added_finders.extend([ordered, finder] if runs else [ordered])
             shim.log("finder honored", editable["pth"])
@@ -152,8 +153,8 @@ def place_finder(finder: "MetaPathFinderProtocol", ordered: "MetaPathFinderProto
         sys.meta_path.append(finder)
 
 
-def answer_after_layer(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
-    """Return a `find_spec` that lets a finder answer after its layer and those above, and before those below."""
+def answer_after_layer(finder: "MetaPathFinderProtocol", layer: str) -> "MetaPathFinderProtocol":
+    """Return a finder that has another one answer after its layer and those above, and before those below."""
 
     def find_spec(
         fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
@@ -177,7 +178,9 @@ def answer_after_layer(finder: "MetaPathFinderProtocol", layer: str) -> "Find":
         mapped[fullname] = place_of(spec)
         return spec
 
-    return find_spec
+    ordered: Any = find_spec
+    ordered.find_spec = find_spec
+    return ordered  # type: ignore[no-any-return]  # a function with attributes
 
 
 def find_above(path: "Sequence[str]", above: "list[str]", own: str) -> "list[str]":
@@ -205,7 +208,9 @@ def find_imported(fullname: str) -> "ModuleSpec":
     def restore_spec(_module: "ModuleType") -> None:
         module.__spec__ = own
 
-    module.__spec__ = spec = ModuleSpec(fullname, shim.Finder(create_module=return_module, exec_module=restore_spec))
+    namespace: Any = type(sys.implementation)  # `types.SimpleNamespace`, without importing `types`
+    loader = namespace(create_module=return_module, exec_module=restore_spec)
+    module.__spec__ = spec = ModuleSpec(fullname, loader)
     return spec
 
 

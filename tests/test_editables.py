@@ -109,7 +109,7 @@ def test_editable_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_abo
     editable = {"testx": f"{node.project('testx')}/src/testx/__init__.py", "flatx": f"{flat}/flatx/__init__.py"}
     finders = """\
 import json, sys
-kinds = [finder.__name__ if isinstance(finder, type) else type(finder).__name__ for finder in sys.meta_path]
+kinds = [getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path]
 print(json.dumps({"first": kinds[0], "setuptools'": kinds.count("_EditableFinder"),
     "before the path finder": kinds[kinds.index("PathFinder") - 1]}))
 """
@@ -130,11 +130,11 @@ print(json.dumps({"first": kinds[0], "setuptools'": kinds.count("_EditableFinder
         assert find_both(OFF) == lower
         higher = copy_both_into(notebook.layers[1])
         assert find_both() == higher
-        # The shim's finders are a `SimpleNamespace` each; setuptools' class is asked once, through the second of them.
+        # The shim's finders are functions; setuptools' class is asked once, through the second of them.
         assert notebook.ask(finders) == {
-            "first": "SimpleNamespace",
+            "first": "find_watched",
             "setuptools'": 1,
-            "before the path finder": "SimpleNamespace",
+            "before the path finder": "find_spec",
         }
     finally:
         node.pip("uninstall", "--quiet", "--yes", "flatx")

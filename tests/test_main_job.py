@@ -83,7 +83,7 @@ def test_environment_variable_turns_it_off(notebook: Notebook) -> None:
 import json, sys
 print(json.dumps({
     "root": any(entry.endswith("/testx/src") for entry in sys.path),
-    "finder": any("namespace" in repr(finder) for finder in sys.meta_path),
+    "finder": any("find_watched" in repr(finder) for finder in sys.meta_path),
 }))
 """
     assert notebook.ask(code) == {"root": True, "finder": True}

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib.machinery import BuiltinImporter, FileFinder, FrozenImporter, PathFinder
+from types import FunctionType
 from typing import Any
 
 from dbx_patch._doctor._pth_lines import list_folders, list_roots
@@ -41,8 +42,7 @@ def ask_finders(top: str, installs: list[EditableInstall]) -> Iterator[Step]:
     shim = find_shim()
     folders = [folder for install in installs for folder in list_folders(install)]
     for finder in list(sys.meta_path):
-        kind: type = finder if isinstance(finder, type) else type(finder)
-        place = f"{kind.__module__}.{kind.__qualname__}"
+        place = name_finder(finder)
         if finder is PathFinder:
             yield from ask_path_entries(top, installs, folders)
         elif shim is not None and finder is shim.watcher:
@@ -55,8 +55,15 @@ def ask_finders(top: str, installs: list[EditableInstall]) -> Iterator[Step]:
                 continue
             if spec is not None:
                 yield describe_spec("finder", place, spec, folders)
-            elif kind not in {BuiltinImporter, FrozenImporter}:
+            elif finder is not BuiltinImporter and finder is not FrozenImporter:
                 yield Step("finder", place, "passes")
+
+
+def name_finder(finder: Any) -> str:
+    """Return the name of a finder on `sys.meta_path`: a class, a function such as the shim's, or any other object."""
+    named = finder if isinstance(finder, (type, FunctionType)) else type(finder)
+    ours = isinstance(finder, FunctionType) and finder.__code__.co_filename == "<dbx-patch>"
+    return "dbx-patch" if ours else f"{named.__module__}.{named.__qualname__}"
 
 
 def ask_path_entries(top: str, installs: list[EditableInstall], folders: list[str]) -> Iterator[Step]:

@@ -7,7 +7,7 @@ import re
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from dbx_patch._verify import HARMLESS
@@ -152,8 +152,7 @@ def redact_type(thing: Any) -> str:
     kind = type(thing)
     if kind is MethodType:
         return redact_type(thing.__func__)
-    find = vars(thing).get("find_spec") if kind is SimpleNamespace else thing
-    if type(find) is FunctionType and find.__code__.co_filename == "<dbx-patch>":
+    if kind is FunctionType and thing.__code__.co_filename == "<dbx-patch>":
         return "dbx-patch"
     named = thing if kind in {FunctionType, BuiltinFunctionType} or issubclass(kind, type) else kind
     if issubclass(type(named), type):  # past what a metaclass overrides
