@@ -258,8 +258,8 @@ def find_path_hook() -> int:
 def defer(part: str, name: str) -> "Callable[..., Any]":
     """Return a function that calls a part's function, and loads the part at its first call."""
 
-    def call(*args: object) -> "Any":
-        return getattr(shim.load(part), name)(*args)
+    def call(*args: object, **named: object) -> "Any":
+        return getattr(shim.load(part), name)(*args, **named)
 
     return call
 

@@ -28,10 +28,10 @@ LIST_AGAIN_AFTER = 10.0
 
 listings: "dict[str, tuple[frozenset[str], float]]" = {}
 """The names that each root had when it was last listed, and the monotonic time at which it can be listed again."""
-packages: "dict[tuple[int, str], tuple[FileFinder, object]]" = {}
-"""A hook's file finder for the folder of an editable package, by the hook's id and the package's name.
+packages: "set[tuple[str, str]]" = set()
+"""The folders of editable packages that a hook has been asked for, each with the package's name.
 
-Keyed by id because hooks may be unhashable; the hook is stored so that its id can't be reused."""
+No hook is stored: new ones are made whenever `sys.path_importer_cache` is cleared, and would never be freed."""
 diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
 """Each patched function, with its present code object and its original one."""
 patching = _thread.RLock()
@@ -143,26 +143,30 @@ def answer_editables(function: "Any") -> None:
     That file finder is the only attribute of the hook that we need. Both published shapes of `WsfsImportHook` (in
     databricks-connect since 12.2) have it, under a mangled name.
     """
+    parameters = function.__code__.co_varnames[:2]
 
-    def find_spec(original: "Any", self: object, name: str, *rest: object, **named: object) -> "ModuleSpec | None":
-        spec: ModuleSpec | None = None
+    def find_spec(original: "Any", /, *args: "Any", **named: "Any") -> "ModuleSpec | None":
         try:
-            package = name.rpartition(".")[0]
-            finder = packages.get((id(self), package), (None,))[0]
-            if finder is None:
-                finder = find_file_finder(self)
-                if not offers(finder.path, name, package):
-                    finder = None
-                elif package:
-                    packages[id(self), package] = finder, self
-            if finder is not None:
+            hook, name = args[:2] if len(args) > 1 else (*args, *[named[key] for key in parameters[len(args) :]])
+        except KeyError:  # a call that the hook itself refuses
+            return original(*args, **named)  # type: ignore[no-any-return]
+        spec: ModuleSpec | None = None
+        folder = ""
+        try:
+            finder = find_file_finder(hook)
+            folder, package = finder.path, name.rpartition(".")[0]
+            if (folder, package) in packages:
+                spec = finder.find_spec(name)
+            elif offers(folder, name, package):
+                if package:
+                    packages.add((folder, package))
                 spec = finder.find_spec(name)
         except OSError as error:  # from the mount
-            shim.log("root unavailable", finder.path if finder else name, repr(error))
+            shim.log("root unavailable", folder, repr(error))
         except Exception as error:
             shim.set_hook_state(function.__module__, "hook incompatible", explain(error))
         if spec is None:
-            spec = original(self, name, *rest, **named)
+            spec = original(*args, **named)
         return spec
 
     divert(function, find_spec)
@@ -179,7 +183,7 @@ def find_file_finder(hook: object) -> "FileFinder":
 def place_roots_after(function: "Any") -> None:
     """Patch a function that makes `sys.path`, so that the roots are on it afterwards."""
 
-    def make_path(original: "Any", *args: object, **named: object) -> object:
+    def make_path(original: "Any", /, *args: object, **named: object) -> object:
         try:
             return original(*args, **named)
         finally:
@@ -191,7 +195,7 @@ def place_roots_after(function: "Any") -> None:
 def keep_roots(function: "Any") -> None:
     """Patch a function that drops entries of `sys.path`, so that the roots on it stay."""
 
-    def change_path(original: "Any", *args: object, **named: object) -> object:
+    def change_path(original: "Any", /, *args: object, **named: object) -> object:
         before = list(sys.path)
         try:
             return original(*args, **named)
@@ -338,6 +342,6 @@ def stop() -> None:
 
 
 def forget_answers() -> None:
-    """Drop the listings of roots, and the file finders for packages."""
+    """Drop the listings of roots, and the folders of packages."""
     listings.clear()
     packages.clear()
