@@ -25,8 +25,8 @@ from dbx_patch.installer._places import (
 from dbx_patch.installer.files import Transaction, read
 from dbx_patch.installer.shim_files import (
     add_block,
+    find_parts,
     is_shim_file,
-    list_parts,
     list_shims,
     remove_block,
     render,
@@ -47,7 +47,7 @@ def install_into(transaction: Transaction, interpreter: Interpreter, place: Plac
     for loader, shim in find_loaders(interpreter):
         if shim == place.shim and loader.resolve() not in needed:
             restore_loader(transaction, interpreter, loader, shim)
-    # The shim before what loads it: a Python that starts in between runs no half install.
+    # The shim after its parts and before what loads it: a Python that starts in between runs no half install.
     for file, content in render(place.shim, interpreter.version, interpreter.prefix).items():
         transaction.write(file, content)
         write_byte_code(transaction, interpreter, file)
@@ -56,6 +56,14 @@ def install_into(transaction: Transaction, interpreter: Interpreter, place: Plac
     else:
         for loader in loaders:
             extend_loader(transaction, interpreter, loader, place.shim)
+
+
+def remove_other_parts(transaction: Transaction, interpreter: Interpreter, place: Place) -> None:
+    """Remove the parts that belong to another build of the shim."""
+    kept = render(place.shim, interpreter.version, interpreter.prefix)
+    for file in find_parts(place.shim):
+        if file not in kept:
+            remove_with_byte_code(transaction, file)
 
 
 def find_kernel_loaders(interpreter: Interpreter, place: Place) -> list[Path]:
@@ -80,7 +88,7 @@ def remove_from(transaction: Transaction, interpreter: Interpreter) -> None:
     loaders = [(loader, shim) for loader, shim in find_loaders(interpreter) if shim in {own, loader}]
     for loader, shim in reversed(loaders):  # the block that was added last goes first
         restore_loader(transaction, interpreter, loader, shim)
-    for file in (own, *list_parts(own)):
+    for file in (own, *find_parts(own)):
         if loaders or is_shim_file(read(file)):
             remove_with_byte_code(transaction, file)
     for file in interpreter.sitecustomizes:

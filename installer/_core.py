@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dbx_patch.installer._byte_code import sweep
-from dbx_patch.installer._changes import install_into, remove_from
+from dbx_patch.installer._changes import install_into, remove_from, remove_other_parts
 from dbx_patch.installer._errors import InstallerError, NotLiveError, explain
 from dbx_patch.installer._interpreter import NAME_ANOTHER, Interpreter, plain_environ, probe
 from dbx_patch.installer._places import Place, Slot, choose_places, find_loaders, find_slot
@@ -17,7 +17,7 @@ from dbx_patch.installer._proof import verify
 from dbx_patch.installer._receipts import forget, record
 from dbx_patch.installer._results import Installation, Status, Uninstallation, name_command
 from dbx_patch.installer.files import Transaction, lock, read
-from dbx_patch.installer.shim_files import is_shim_file, list_parts, read_stamp
+from dbx_patch.installer.shim_files import find_parts, is_shim_file, read_stamp
 from dbx_patch.sitecustomize_template import SHIM, template
 from packaging.version import InvalidVersion, Version
 
@@ -67,6 +67,8 @@ def install_at(interpreter: Interpreter, place: Place, passed_over: list[str], *
         if not dry_run:
             verify(interpreter, place)  # inside: if it raises, the transaction is undone
         proof_ms = round((time.monotonic() - started) * 1000)
+        # After the proof, which takes a second: a Python that read the former shim has loaded that one's parts by then.
+        remove_other_parts(transaction, interpreter, place)
     if not dry_run:
         sweep(interpreter, transaction.changed)
     return Installation(
@@ -165,7 +167,7 @@ def find_newer(shim: Path) -> str | None:
 
 def refuse_edited(shim: Path) -> None:
     """Raise InstallerError if a file of the shim was edited by hand."""
-    for file in (shim, *list_parts(shim)):
+    for file in (shim, *find_parts(shim)):
         stamp = read_stamp(read(file))
         if stamp and stamp.edited:
             msg = f"Nothing was changed.\n{file} was edited by hand."

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # --- stamp ---
 VERSION = "0.1.0"
+BUILD = ""
 INSTALLED_AS = ""
 GENERATED_FOR = ""
 DIGEST = ""
@@ -174,7 +175,7 @@ def load(part: str) -> "Any":
     be waiting for this one. If two threads load the same part, both use the one that was finished first.
     """
     if part not in loaded:
-        name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s.py" % (__file__[:-3], part)
+        name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s%s.py" % (__file__[:-3], part, BUILD)
         try:
             code: Any = globals().get("embedded", {}).get(part)  # set by the single-file shim
             if code is None:

@@ -13,10 +13,10 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer.shim_files import fill
 
 from tests.lab.disks import disk_in_memory, immutable
 from tests.lab.node import Node
+from tests.lab.older import make_older
 from tests.lab.trace import require
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def prepare(node: Node, command: str) -> None:
     if command != "install":
         assert node.dbx_patch("dbx_patch.install").returncode == 0
     if command == "upgrade":
-        for file in node.layer(node.runtime).glob("dbx_patch_sitecustomize*.py"):
-            file.write_bytes(fill(file.read_text(), {"VERSION": "0.0.1"}))
+        make_older(node.layer(node.runtime))
 
 
 def inject(node: Node, command: str, fault: str) -> tuple[int, str]:
@@ -221,10 +220,11 @@ def test_immutable_layer_is_reported(ready: Node, command: str) -> None:
 def test_immutable_shim_is_not_left_half_removed(ready: Node) -> None:
     prepare(ready, "uninstall")
     before = ready.snapshot()
-    with immutable(ready.layer(ready.runtime) / "dbx_patch_sitecustomize_hooks.py"):
+    (part,) = ready.layer(ready.runtime).glob("dbx_patch_sitecustomize_hooks*.py")
+    with immutable(part):
         done = ready.dbx_patch("dbx_patch.uninstall")
 
-    assert_refused(done, ready, "dbx_patch_sitecustomize_hooks.py: Operation not permitted.")
+    assert_refused(done, ready, f"{part.name}: Operation not permitted.")
     assert ready.snapshot() == before
 
 

@@ -8,15 +8,17 @@ import re
 import shutil
 import stat
 import subprocess
+import threading
+from collections import Counter
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dbx_patch.installer.shim_files import fill
 from dbx_patch.sitecustomize_template import SHIM, template
 
 from tests.lab.missing import need_root
 from tests.lab.node import OFF
+from tests.lab.older import make_older
 from tests.lab.trace import require
 
 if TYPE_CHECKING:
@@ -37,6 +39,15 @@ print(json.dumps({
     "foreign sitecustomize ran": hasattr(theirs, "a_distribution_was_here"),
     "sitecustomize": getattr(theirs, "__file__", None),
     "names left in it": [name for name in vars(theirs) if "dbx" in name],
+}))
+"""
+DESCRIBE_IMPORT = """\
+import importlib.util, json, sys
+shim = sys.modules["dbx_patch_sitecustomize"]
+print(json.dumps({
+    "version": shim.VERSION,
+    "imported": importlib.util.find_spec("testx") is not None,
+    "journal": [": ".join(event) for event in shim.journal],
 }))
 """
 
@@ -74,8 +85,7 @@ def list_shim_files(node: Node) -> list[Path]:
 
 def set_version(node: Node, version: str) -> None:
     """Make the runtime's shim another version's."""
-    for file in list_shim_files(node):
-        file.write_bytes(fill(file.read_text(), {"VERSION": version}))
+    make_older(node.layer(node.runtime).resolve(), version)
 
 
 def without_times(snapshot: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
@@ -206,6 +216,38 @@ def test_older_version_is_replaced_and_a_newer_one_is_kept_without_force(ready: 
     assert ready.snapshot() == newer
     run_and_check(ready, "dbx_patch.install", "--force")
     assert without_times(ready.snapshot()) == without_times(current)
+
+
+@pytest.mark.matrix
+@foreign_only
+def test_every_python_that_starts_during_an_upgrade_has_the_editable_installs(ready: Node) -> None:
+    """It reads the shim of the former version or of the new one, and finds that version's parts."""
+    ready.install_editable(ready.copy_project("testx"))
+    run_and_check(ready, "dbx_patch.install")
+    notebook = ready.make_notebook()
+    answers: list[dict[str, Any]] = []
+    upgrading = threading.Event()
+
+    def start_pythons() -> None:
+        while upgrading.is_set():
+            answers.append(notebook.ask(DESCRIBE_IMPORT))
+
+    for _ in range(3):
+        make_older(ready.layer(ready.runtime).resolve())
+        upgrading.set()
+        starters = [threading.Thread(target=start_pythons) for _ in range(2)]
+        for starter in starters:
+            starter.start()
+        changed = parse(ready.dbx_patch("dbx_patch.install", "--json"))["changed"]
+        upgrading.clear()
+        for starter in starters:
+            starter.join()
+        assert changed
+
+    versions = Counter(answer["version"] for answer in answers)
+    print(f"Pythons that started, by the shim's version: {dict(versions)}")
+    assert [answer for answer in answers if not answer["imported"]] == []
+    assert min(versions["0.0.1"], versions[template.VERSION]) > 5
 
 
 def test_what_any_version_installed_is_uninstalled(ready: Node) -> None:

@@ -10,11 +10,20 @@ from dbx_patch.installer.shim_files._block import (
     write_pth,
 )
 from dbx_patch.installer.shim_files._bundle import render_bundle
-from dbx_patch.installer.shim_files._stamp import fill, is_shim_file, list_parts, read_stamp, render, strip_annotations
+from dbx_patch.installer.shim_files._stamp import (
+    fill,
+    find_parts,
+    is_shim_file,
+    list_parts,
+    read_stamp,
+    render,
+    strip_annotations,
+)
 
 __all__ = [
     "add_block",
     "fill",
+    "find_parts",
     "is_own",
     "is_shim_file",
     "list_parts",

@@ -16,7 +16,9 @@ from dbx_patch.sitecustomize_template import PARTS, template
 OWNER = (b"# This is the start-up shim of dbx-patch:", b"# This file is a part of dbx-patch's start-up shim:")
 """The first line of the shim's files in every version. It marks them as ours."""
 TEMPLATE = Path(template.__file__)
-STAMP = re.compile(r"^(VERSION|INSTALLED_AS|GENERATED_FOR|DIGEST) = (.*)$", re.MULTILINE)
+BUILD_LENGTH = 8
+"""Digits of a digest: enough to tell the few builds apart that one environment has in its life."""
+STAMP = re.compile(r"^(VERSION|BUILD|INSTALLED_AS|GENERATED_FOR|DIGEST) = (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,25 @@ class Stamp:
 def render(shim: Path, version: tuple[int, ...], prefix: Path) -> dict[Path, bytes]:
     """Return the shim's files for one interpreter, by path; the one that loads the others is last.
 
+    The parts' names have a digest of their content. So the files of two builds are side by side during an upgrade, and
+    a Python that starts meanwhile finds the parts of the shim that it has read.
+
     `version` is the interpreter's, `prefix` its environment. The same arguments give the same bytes: a second install
     finds nothing to change.
     """
+    parts = [fill_in(source, {"VERSION": template.VERSION}) for source in list_parts(TEMPLATE)]
     values = {
         "VERSION": template.VERSION,
+        "BUILD": "_" + hashlib.sha256(b"".join(parts)).hexdigest()[:BUILD_LENGTH],
         "INSTALLED_AS": str(shim),
         "GENERATED_FOR": f"CPython {'.'.join(map(str, version[:2]))} in {prefix}",
     }
-    files = zip([*list_parts(shim), shim], [*list_parts(TEMPLATE), TEMPLATE], strict=True)
-    return {file: fill(strip_annotations(source.read_text("utf-8")), values) for file, source in files}
+    return dict(zip([*list_parts(shim, values["BUILD"]), shim], [*parts, fill_in(TEMPLATE, values)], strict=True))
+
+
+def fill_in(file: Path, values: dict[str, str]) -> bytes:
+    """Return a file of the template as it is written."""
+    return fill(strip_annotations(file.read_text("utf-8")), values)
 
 
 def strip_annotations(source: str) -> str:
@@ -70,16 +81,25 @@ def strip_annotations(source: str) -> str:
 
 
 def fill(source: str, values: dict[str, str]) -> bytes:
-    """Return a template with its stamp filled in. The digest is that of the file with an empty digest."""
+    """Return source with these constants of its stamp filled in.
+
+    The digest is that of the file with an empty digest.
+    """
+    values = values | {"DIGEST": ""}
     # `!a`: a path can have any character, and as an ASCII literal none of them can end the literal.
-    filled = STAMP.sub(lambda line: f"{line[1]} = {values.get(line[1], '')!a}", source)
+    filled = STAMP.sub(lambda line: f"{line[1]} = {values[line[1]]!a}" if line[1] in values else line[0], source)
     digest = hashlib.sha256(filled.encode()).hexdigest()
     return STAMP.sub(lambda line: f"{line[1]} = {digest!a}" if line[1] == "DIGEST" else line[0], filled).encode()
 
 
-def list_parts(shim: Path) -> list[Path]:
+def list_parts(shim: Path, build: str = "") -> list[Path]:
     """List the files beside a shim, or beside its template, that it loads when they are needed."""
-    return [shim.with_name(f"{shim.stem}_{part}.py") for part in PARTS]
+    return [shim.with_name(f"{shim.stem}_{part}{build}.py") for part in PARTS]
+
+
+def find_parts(shim: Path) -> list[Path]:
+    """List the parts beside a shim, of every build."""
+    return sorted(shim.parent.glob(f"{shim.stem}_*.py"))
 
 
 def read_stamp(content: bytes | None) -> Stamp | None:
@@ -87,7 +107,7 @@ def read_stamp(content: bytes | None) -> Stamp | None:
     if content is None or not content.startswith(OWNER):
         return None
     text = content.decode("utf-8", "replace")
-    values = {"VERSION": "", "INSTALLED_AS": "", "GENERATED_FOR": "", "DIGEST": ""}
+    values = {"VERSION": "", "BUILD": "", "INSTALLED_AS": "", "GENERATED_FOR": "", "DIGEST": ""}
     for name, value in STAMP.findall(text):
         try:
             values[name] = str(ast.literal_eval(value))

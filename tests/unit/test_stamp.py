@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from pathlib import Path
 
 import pytest
-from dbx_patch.installer.shim_files import fill, is_shim_file, list_parts, read_stamp, render, strip_annotations
+from dbx_patch.installer.shim_files import (
+    fill,
+    find_parts,
+    is_shim_file,
+    list_parts,
+    read_stamp,
+    render,
+    strip_annotations,
+)
 from dbx_patch.sitecustomize_template import PARTS, SHIM, template
 
 FOLDER = Path("/databricks/python3/lib/python3.12/site-packages")
@@ -22,7 +31,22 @@ def render_here() -> dict[Path, bytes]:
 def test_same_arguments_give_the_same_files() -> None:
     assert render_here() == render_here()
     assert [*render_here()][-1] == FOLDER / SHIM  # the one that loads the others is written last
-    assert {file.name for file in render_here()} == {SHIM, *(f"dbx_patch_sitecustomize_{part}.py" for part in PARTS)}
+    names = [re.sub("_[0-9a-f]{8}.py", "_BUILD.py", file.name) for file in render_here()]
+    assert names == [*(f"dbx_patch_sitecustomize_{part}_BUILD.py" for part in PARTS), SHIM]
+
+
+def test_parts_have_another_name_if_any_of_them_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the files of two builds are side by side. The shim has the ending of the names of its own parts."""
+    first = render_here()
+    monkeypatch.setattr(template, "VERSION", "99.0")
+    second = render_here()
+
+    assert first.keys() & second.keys() == {FOLDER / SHIM}
+    for files in (first, second):
+        *parts, shim = files
+        build = f"_{parts[0].stem.rpartition('_')[2]}"
+        assert f"\nBUILD = '{build}'\n".encode() in files[shim]
+        assert parts == list_parts(shim, build)
 
 
 class WithoutAnnotations(ast.NodeTransformer):
@@ -43,7 +67,7 @@ class WithoutAnnotations(ast.NodeTransformer):
 
 def test_only_the_stamp_and_annotations_differ_from_the_source() -> None:
     for file, content in render_here().items():
-        source = SOURCES.joinpath(file.name).read_text("utf-8")
+        source = SOURCES.joinpath(re.sub("_[0-9a-f]{8}.py", ".py", file.name)).read_text("utf-8")
         bare = WithoutAnnotations().visit(ast.parse(source))
 
         stripped = strip_annotations(source)
@@ -53,7 +77,7 @@ def test_only_the_stamp_and_annotations_differ_from_the_source() -> None:
         lines = difflib.unified_diff(stripped.splitlines(), content.decode().splitlines(), "", "", "", "", 0, "")
         changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
         names = {line[1:].partition(" = ")[0] for line in changed}
-        assert names <= {"VERSION", "INSTALLED_AS", "GENERATED_FOR", "DIGEST"}, file.name
+        assert names <= {"VERSION", "BUILD", "INSTALLED_AS", "GENERATED_FOR", "DIGEST"}, file.name
         assert "DIGEST" in names
         assert len(content.splitlines()) == len(source.splitlines())  # a traceback's line is the source's
 
@@ -104,6 +128,14 @@ def test_broken_file_of_ours_is_still_ours() -> None:
     first_line = render_here()[FOLDER / SHIM].partition(b"\n")[0]
 
     assert is_shim_file(first_line + b"\nVERSION = (\ndef (\n")
+
+
+def test_parts_of_every_build_are_found(tmp_path: Path) -> None:
+    names = [f"dbx_patch_sitecustomize_{end}.py" for end in ("editables", "editables_0123abcd", "later_0123abcd")]
+    for name in (SHIM, "sitecustomize.py", *names):
+        (tmp_path / name).touch()
+
+    assert [file.name for file in find_parts(tmp_path / SHIM)] == names
 
 
 def test_parts_are_beside_the_shim() -> None:

@@ -1,0 +1,25 @@
+"""An installed shim of another version, for tests of upgrades."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dbx_patch.installer.shim_files import fill, find_parts
+from dbx_patch.sitecustomize_template import SHIM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUILD = "_00000000"
+"""The end of the names of that version's parts."""
+
+
+def make_older(layer: Path, version: str = "0.0.1") -> None:
+    """Make the shim that is installed in a layer another version's, with the same code."""
+    for part in find_parts(layer / SHIM):
+        stem, _, build = part.stem.rpartition("_")
+        part.write_bytes(fill(part.read_text(), {"VERSION": version}))
+        for file in (part, *layer.glob(f"__pycache__/{part.stem}.*.pyc")):
+            file.rename(file.with_name(file.name.replace(f"{stem}_{build}", stem + BUILD)))
+    shim = layer / SHIM
+    shim.write_bytes(fill(shim.read_text(), {"VERSION": version, "BUILD": BUILD}))
