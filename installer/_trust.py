@@ -15,7 +15,9 @@ import grp
 import os
 import pwd
 import stat
+import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 TRUSTED_GROUPS = (0, 50)
@@ -23,6 +25,10 @@ TRUSTED_GROUPS = (0, 50)
 
 Membership in either is root's to give.
 """
+ACCESS_LIST = "system.posix_acl_access"
+"""The extended attribute with a file's access list (acl(5))."""
+USER, OWNING_GROUP, GROUP, NO_ID = 2, 4, 8, 0xFFFFFFFF
+"""The tags of its entries, and the id of entries that name nobody (linux/posix_acl.h, stable: it is on disks)."""
 MOST_LINKS = 40
 """The kernel follows as many in one path, then reports ELOOP (path_resolution(7))."""
 
@@ -54,11 +60,7 @@ def find_exposed(path: Path, owners: set[int]) -> Path | None:
 
 
 def is_exposed(path: Path, owners: set[int]) -> bool:
-    """Return whether an untrusted user can modify a file, or the entries of a folder.
-
-    Access lists are not read. Write access that one grants shows as the group's write bit (acl(5), the mask), so it is
-    noticed unless the group is trusted.
-    """
+    """Return whether an untrusted user can modify a file, or the entries of a folder."""
     status = path.lstat()  # not `stat`: a link is judged as itself first
     if status.st_uid not in owners:  # an owner can change the mode
         return True
@@ -69,7 +71,27 @@ def is_exposed(path: Path, owners: set[int]) -> bool:
         return False
     if status.st_mode & stat.S_IWOTH:
         return True
-    return bool(status.st_mode & stat.S_IWGRP) and not is_trusted_group(status.st_gid, status.st_uid)
+    # With an access list, the group's bits are its mask: the most that any entry but the owner's grants (acl(5)).
+    if not status.st_mode & stat.S_IWGRP:
+        return False
+    return any(
+        named not in owners if tag == USER else not is_trusted_group(named, status.st_uid)
+        for tag, named in list_writers(path, status.st_gid)
+    )
+
+
+def list_writers(path: Path, group: int) -> Iterator[tuple[int, int]]:
+    """List the users and groups beside the owner that a group-writable file lets write, each as a tag and an id.
+
+    `group` is the file's group. Only POSIX access lists are read, not those of NFSv4.
+    """
+    try:
+        entries = os.getxattr(path, ACCESS_LIST)[4:]  # after the version, which has always been 2
+    except OSError:  # no access list, or a file system without them
+        entries = struct.pack("<HHI", OWNING_GROUP, os.W_OK, NO_ID)
+    for tag, rights, named in struct.iter_unpack("<HHI", entries):
+        if tag in {USER, OWNING_GROUP, GROUP} and rights & os.W_OK:
+            yield tag, group if tag == OWNING_GROUP else named
 
 
 def is_trusted_group(group: int, owner: int) -> bool:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
-from dbx_patch.installer._trust import find_exposed, is_trusted_group, make_scratch_folder, trusted_uids
+from dbx_patch.installer._trust import (
+    find_exposed,
+    is_trusted_group,
+    make_scratch_folder,
+    trusted_uids,
+)
 
 from tests.lab.missing import need_root
+from tests.lab.trace import require
 
 ANOTHER_USER = 1234
 
@@ -80,6 +87,25 @@ def test_private_group_with_another_member_is_not_trusted(monkeypatch: pytest.Mo
 
     members.append("another")
     assert not is_trusted_group(1000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("entries", "exposed"),
+    [
+        (f"u:{ANOTHER_USER}:rw", True),
+        (f"g:{ANOTHER_USER}:rw", True),
+        (f"u:{ANOTHER_USER}:rw,m::r", False),  # the mask takes the write access away
+        (f"u:{ANOTHER_USER}:r,g::rw", False),  # the group that can write is root's own
+        ("u:0:rw,g:50:rw", False),
+    ],
+)
+@pytest.mark.parametrize("level", [0, 1], ids=["file", "folder"])
+def test_write_access_by_an_access_list_is_found(file: Path, level: int, entries: str, exposed: bool) -> None:  # noqa: FBT001
+    component = [file, *file.parents][level]
+    if subprocess.run([require("setfacl"), "-m", entries, component], check=False).returncode:
+        pytest.skip("this machine's disk has no access lists")
+
+    assert find_exposed(file, {0}) == (component if exposed else None)
 
 
 def test_sticky_folder_is_safe_and_its_entries_are_checked(file: Path) -> None:
