@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbx_patch.installer._interpreter import Interpreter
-from dbx_patch.installer._trust import find_exposed
+from dbx_patch.installer._trust import find_exposed, find_exposed_byte_code
 from dbx_patch.installer.files import read
 from dbx_patch.installer.shim_files import add_block, is_own, list_shims, list_shims_of_pth
 from dbx_patch.sitecustomize_template import LOADER, SHIM
@@ -45,10 +45,11 @@ def choose_places(interpreter: Interpreter) -> tuple[list[Place], list[str]]:
     shim = interpreter.purelib / SHIM
     foreign = [file for file in interpreter.sitecustomizes if not is_own(read(file) or b"")]
     first = Place(Slot.FOREIGN, shim, foreign[0]) if foreign else Place(Slot.OWN, shim, interpreter.purelib / LOADER)
+    last = Place(Slot.PTH, shim, interpreter.purelib / PTH_FILE)
     places, reasons = [], []
     for place, obstacle in (
         (first, find_foreign_obstacle(first) if foreign else find_own_obstacle(first)),
-        (Place(Slot.PTH, shim, interpreter.purelib / PTH_FILE), find_pth_obstacle(interpreter)),
+        (last, find_pth_obstacle(interpreter, last)),
     ):
         if obstacle:
             reasons.append(obstacle)
@@ -70,7 +71,7 @@ def find_own_obstacle(place: Place) -> str | None:
         )
     if loader.exists() and not is_own(read(loader) or b""):
         return f"{loader} exists, but Python does not import it.\nFix: rename it."
-    return find_write_obstacle(loader)
+    return find_byte_code_obstacle(place, place.shim.parent.stat().st_uid) or find_write_obstacle(loader)
 
 
 def find_foreign_obstacle(place: Place) -> str | None:
@@ -90,7 +91,24 @@ def find_foreign_obstacle(place: Place) -> str | None:
     exposed = find_exposed(place.shim.parent, {0, status.st_uid})
     if exposed:
         return f"{loader} must not load a file that other users can modify.\nThey can modify {exposed}."
-    return find_write_obstacle(target) or find_syntax_error(loader, add_block(content, str(place.shim)))
+    return (
+        find_byte_code_obstacle(place, status.st_uid)
+        or find_write_obstacle(target)
+        or find_syntax_error(loader, add_block(content, str(place.shim)))
+    )
+
+
+def find_byte_code_obstacle(place: Place, owner: int) -> str | None:
+    """Return what lets users beside root and `owner` choose the byte code that every start would run."""
+    for file in (place.shim, place.loader):
+        exposed = find_exposed_byte_code(file, {0, owner})
+        if exposed:
+            return (
+                f"Python must not run byte code of {file} that other users can modify.\n"
+                f"They can modify {exposed}.\n"
+                f"Fix: delete {file.parent / '__pycache__'}; Python creates it again."
+            )
+    return None
 
 
 def find_syntax_error(loader: Path, content: bytes) -> str | None:
@@ -102,12 +120,12 @@ def find_syntax_error(loader: Path, content: bytes) -> str | None:
     return None
 
 
-def find_pth_obstacle(interpreter: Interpreter) -> str | None:
+def find_pth_obstacle(interpreter: Interpreter, place: Place) -> str | None:
     """Return what keeps a `.pth` file from being created that loads the shim."""
     opened = [Path(layer["path"]).resolve() for layer in interpreter.layers if layer["opened_by_site"]]
     if interpreter.purelib not in opened:
         return f"Python does not read `.pth` files in {interpreter.purelib}."
-    return find_write_obstacle(interpreter.purelib / PTH_FILE)
+    return find_byte_code_obstacle(place, place.shim.parent.stat().st_uid) or find_write_obstacle(place.loader)
 
 
 def find_write_obstacle(file: Path) -> str | None:

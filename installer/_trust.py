@@ -59,6 +59,20 @@ def find_exposed(path: Path, owners: set[int]) -> Path | None:
     return None
 
 
+def find_exposed_byte_code(file: Path, owners: set[int]) -> Path | None:
+    """Return what an untrusted user could modify of the byte code that Python runs instead of a source file.
+
+    That is the folder `__pycache__`, or a file in it. Such a file can be older than the folder's mode, and byte code
+    can be of a kind that Python runs without comparing it with the source (:pep:`552`). Return None if other users can
+    modify the source's own folder: its byte code makes no difference then.
+    """
+    cache = file.parent / "__pycache__"
+    if find_exposed(file.parent, owners):
+        return None
+    found = (find_exposed(path, owners) for path in (cache, *cache.glob(f"{file.stem}*")) if os.path.lexists(path))
+    return next(filter(None, found), None)
+
+
 def is_exposed(path: Path, owners: set[int]) -> bool:
     """Return whether an untrusted user can modify a file, or the entries of a folder."""
     status = path.lstat()  # not `stat`: a link is judged as itself first

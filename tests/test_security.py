@@ -123,6 +123,36 @@ class TestFiles:
         assert (live["live"], live["file"]) == (True, str(node.layer(odd) / "dbx_patch_sitecustomize.py"))
 
 
+@one_node
+class TestByteCode:
+    """Python runs byte code instead of the source file, at every start and as every user."""
+
+    def test_shim_is_not_installed_beside_a_cache_that_others_can_write(self, node: Node) -> None:
+        node.install_dbx_patch()
+        cache = node.layer(node.runtime).resolve() / "__pycache__"
+        cache.mkdir(exist_ok=True)
+        cache.chmod(0o777)
+        before = node.snapshot()
+
+        done = node.dbx_patch("dbx_patch.install")
+
+        assert done.returncode == 1
+        assert f"They can modify {cache}." in done.stderr
+        assert f"Fix: delete {cache}; Python creates it again." in done.stderr
+        assert node.snapshot() == before
+
+    def test_sitecustomize_with_a_cache_that_others_can_write_is_not_extended(self, node: Node) -> None:
+        node.install_dbx_patch()
+        library = node.root / "usr/lib" / node.version
+        (library / "__pycache__").chmod(0o777)
+
+        installed = json.loads(node.dbx_patch("dbx_patch.install", "--json").stdout)
+
+        assert installed["slot"] == 3
+        assert f"They can modify {library}/__pycache__." in installed["passed_over"][0]
+        assert [file for file in installed["changed"] if file.startswith(str(library))] == []
+
+
 def describe(file: Path) -> tuple[object, ...]:
     """Return who can do what with a file."""
     status = file.stat()

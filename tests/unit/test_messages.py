@@ -416,7 +416,7 @@ def test_obstacles_name_the_file_and_the_reason(tmp_path: Path, monkeypatch: pyt
         "syntax": find_foreign_obstacle(foreign),
         "not imported": find_own_obstacle(own),
         "byte code": find_foreign_obstacle(Place(Slot.FOREIGN, own.shim, tmp_path / "sitecustomize.pyc")),
-        "not read": find_pth_obstacle(interpreter(tmp_path)),
+        "not read": find_pth_obstacle(interpreter(tmp_path), place(tmp_path, Slot.PTH)),
     }
     loader.write_text("theirs = 1\n")
     assert find_foreign_obstacle(foreign) is None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dbx_patch.installer._trust import (
     find_exposed,
+    find_exposed_byte_code,
     is_trusted_group,
     make_scratch_folder,
     trusted_uids,
@@ -106,6 +107,49 @@ def test_write_access_by_an_access_list_is_found(file: Path, level: int, entries
         pytest.skip("this machine's disk has no access lists")
 
     assert find_exposed(file, {0}) == (component if exposed else None)
+
+
+class TestByteCode:
+    """Python runs byte code instead of a source file, so it must not be another user's either."""
+
+    def test_folder_without_a_cache_is_safe(self, file: Path) -> None:
+        assert find_exposed_byte_code(file, {0}) is None
+
+    def test_cache_that_others_can_write_is_found(self, file: Path, tmp_path: Path) -> None:
+        cache = file.parent / "__pycache__"
+        cache.mkdir(0o755)
+        assert find_exposed_byte_code(file, {0}) is None
+
+        cache.chmod(0o777)
+        assert find_exposed_byte_code(file, {0}) == cache
+        cache.chmod(0o755)
+        give_away(cache)
+        assert find_exposed_byte_code(file, {0}) == cache
+        assert find_exposed_byte_code(file, {0, ANOTHER_USER}) is None
+        cache.rmdir()
+        theirs = tmp_path.resolve() / "theirs"
+        theirs.mkdir()
+        theirs.chmod(0o777)
+        cache.symlink_to(theirs)
+        assert find_exposed_byte_code(file, {0}) == theirs
+
+    def test_byte_code_from_when_others_could_write_there_is_found(self, file: Path) -> None:
+        cache = file.parent / "__pycache__"
+        cache.mkdir(0o755)
+        for name, found in (("another.cpython-312.pyc", False), ("file_part.cpython-312.opt-1.pyc", True)):
+            planted = cache / name
+            planted.write_bytes(b"")
+            give_away(planted)
+
+            assert find_exposed_byte_code(file, {0}) == (planted if found else None)
+
+    def test_cache_in_a_folder_that_others_can_write_is_not_told_apart(self, file: Path) -> None:
+        cache = file.parent / "__pycache__"
+        cache.mkdir()
+        for folder in (cache, file.parent):
+            folder.chmod(0o777)
+
+        assert find_exposed_byte_code(file, {0}) is None
 
 
 def test_sticky_folder_is_safe_and_its_entries_are_checked(file: Path) -> None:
