@@ -90,6 +90,71 @@ def test_exit_code_and_errors_reach_the_shell() -> None:
     assert done.stderr.endswith("unrecognized arguments: --dryrun (did you mean --dry-run?)\n")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", ["--help", "status", "render"])
+def test_pipe_that_nobody_reads_does_not_change_the_outcome(command: str, unbuffered: str) -> None:
+    """As in `dbx-patch status | head -1`, where `head` has read what it wanted."""
+    words = [sys.executable, "-m", "dbx_patch", command]
+    reader, writer = os.pipe()
+    os.close(reader)
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, env=environ, timeout=60, check=False)
+    os.close(writer)
+
+    assert (done.stderr, done.returncode) == (b"", run(*words).returncode)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", ["--help", "status", "render"])
+def test_output_that_can_not_be_written_is_an_error(command: str, unbuffered: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        words = [sys.executable, "-m", "dbx_patch", command]
+        environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, check=False)
+
+    first, reason, fix = done.stderr.splitlines()
+    assert (done.returncode, first, reason) == (
+        1,
+        "error: Could not write the output.",
+        "No space left on device.",
+    )
+    assert fix.startswith("Fix: ")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
+def test_closed_output_does_not_change_the_outcome(closed: str) -> None:
+    for words, code in ((["render"], 0), (["status", "--python", "/nowhere"], 1)):
+        done = run("sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "dbx_patch", *words)
+
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+def test_paths_that_the_locale_can_not_spell_are_escaped_or_refused(tmp_path: Path) -> None:
+    """As with `LC_ALL=C` where an administrator has turned Python's UTF-8 mode off."""
+    lower = tmp_path / "site-packages"
+    lower.mkdir()
+    (lower / "p.pth").write_text("/Workspace/ü/src\n", "utf-8")
+    run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "é"))
+    (layer,) = tmp_path.glob("é/lib/python*/site-packages")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(lower)}
+
+    def run_in_ascii(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dbx_patch", *words]
+        environ = os.environ | locale
+        return subprocess.run(command, capture_output=True, encoding="ascii", env=environ, timeout=60, check=False)
+
+    done = run_in_ascii("status")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "  p.pth: /Workspace/\\xfc/src\n" in done.stdout
+    for words in (["install", "--python", str(tmp_path / "é/bin/python")], ["doctor"]):
+        done = run_in_ascii(*words)
+        first, fix = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (1, "")
+        assert first.endswith(" is not in ascii, the encoding that this process uses for paths.")
+        assert fix == "Fix: set the environment variable PYTHONUTF8=1, and run the command again."
+    assert list(layer.iterdir()) == []
+
+
 def test_terminal_shows_results_and_errors_in_color() -> None:
     color = "\033[31m"
     asked = ("doctor", "no_such_module")

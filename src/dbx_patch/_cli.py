@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -19,6 +20,10 @@ from dbx_patch._fingerprint import fingerprint
 
 SUCCESS, FAILURE = 0, 1
 """Exit codes. argparse exits with 2 on wrong usage."""
+NOT_ENCODABLE = """\
+{} is not in {}, the encoding that this process uses for paths.
+Fix: set the environment variable PYTHONUTF8=1, and run the command again."""
+"""Python does so by itself in the locale C (:pep:`540`), unless that is turned off. Other locales can be as narrow."""
 GREEN, RED = 32, 31
 """Codes of the terminal's colors."""
 
@@ -44,16 +49,37 @@ class Arguments(argparse.Namespace):
     version: str
     wheel: str | None
     strict: bool
+    unwritten: OSError | None = None
+    """Why the output could not be written, if it could not."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a command and return its exit code. `argv` are its arguments, `prog` is what the usage calls the program."""
-    parser, commands = make_parser(prog or "dbx-patch")
-    words = list(sys.argv[1:] if argv is None else argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as some daemons do it for their children
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
+    arguments = Arguments()
+    try:
+        code = run_command(list(sys.argv[1:] if argv is None else argv), prog or "dbx-patch", arguments)
+    except UnicodeEncodeError as error:
+        print_error(describe_error(error))
+        return FAILURE
+    except SystemExit as stopped:  # argparse has printed the help or a usage error
+        code = int(stopped.code or SUCCESS)
+    write(b"", arguments)
+    if arguments.unwritten is None or isinstance(arguments.unwritten, BrokenPipeError):
+        return code  # the reader of a pipe has read as much as it wanted, as in `dbx-patch status | head -1`
+    print_error(f"Could not write the output.\n{arguments.unwritten.strerror}.\nFix: write it to another place.")
+    return FAILURE
+
+
+def run_command(words: list[str], prog: str, arguments: Arguments) -> int:
+    """Run the command that these words name, with its options in `arguments`, and return its exit code."""
+    parser, commands = make_parser(prog)
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in commands:
         parser.error(f"unknown command {command!r}{suggest(command, commands)}")
-    arguments, unknown = parser.parse_known_args(words, Arguments())
+    _, unknown = parser.parse_known_args(words, arguments)
     if unknown:
         options = re.findall(r"--[a-z-]+", arguments.parser.format_help())
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggest(unknown[0], options)}")
@@ -182,9 +208,9 @@ def run_for_each(arguments: Arguments) -> int:
     errors = [error for error, _ in outcomes if error]
     if arguments.json:
         results = [dataclasses.asdict(result) if result else {"error": error} for error, result in outcomes]
-        print_json(results if arguments.all or len(arguments.python) > 1 else results[0])
+        print_json(results if arguments.all or len(arguments.python) > 1 else results[0], arguments)
     for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+        print_line(f"left out: {line}")
     if arguments.all and not pythons:
         print_error("No Python of a Databricks node was found.\nFix: name one with `--python PATH`.")
         return FAILURE
@@ -196,16 +222,16 @@ def run_for_one(python: str, arguments: Arguments) -> tuple[str, Result | None]:
     """Run a command for one interpreter, and return the error's text and None, or an empty text and the result."""
     try:
         result = arguments.run_for(python, arguments)
-    except installer.InstallerError as error:
+    except (installer.InstallerError, UnicodeEncodeError) as error:
         if not arguments.json:
-            print_error(str(error))
-        return str(error), None
+            print_error(describe_error(error))
+        return describe_error(error), None
     if not arguments.json:
         if isinstance(result, installer.Status):
             text, color = str(result), GREEN if result.live else RED
         else:
             text, color = result.describe(verbose=arguments.verbose), GREEN
-        print(paint(text, color, sys.stdout))
+        print_result(paint(text, color, sys.stdout), arguments)
     return "", result
 
 
@@ -228,25 +254,27 @@ def run_doctor(arguments: Arguments) -> int:
     """Print what the doctor finds."""
     try:
         report = doctor(arguments.module)
+    except UnicodeEncodeError:
+        raise
     except ValueError as error:
         arguments.parser.error(str(error))
     if arguments.json:
-        print_json(report.to_json())
+        print_json(report.to_json(), arguments)
     else:
         for diagnosis in report.diagnoses:
-            print(paint(str(diagnosis), GREEN if diagnosis.healthy else RED, sys.stdout))
+            print_result(paint(str(diagnosis), GREEN if diagnosis.healthy else RED, sys.stdout), arguments)
     return SUCCESS if report.healthy else FAILURE
 
 
-def run_fingerprint(_: Arguments) -> int:
+def run_fingerprint(arguments: Arguments) -> int:
     """Print the fingerprint."""
-    print_json(fingerprint())
+    print_json(fingerprint(), arguments)
     return SUCCESS
 
 
-def run_render(_: Arguments) -> int:
+def run_render(arguments: Arguments) -> int:
     """Print the shim as one file."""
-    sys.stdout.buffer.write(installer.render_bundle())
+    write(installer.render_bundle(), arguments)
     return SUCCESS
 
 
@@ -260,21 +288,51 @@ def run_init_script(arguments: Arguments) -> int:
     except ValueError as error:
         arguments.parser.error(str(error))
     # Bytes, because paths may not be UTF-8, and the shell needs `\n` at the end of a line.
-    sys.stdout.buffer.write(os.fsencode(script))
+    write(os.fsencode(script), arguments)
     return SUCCESS
 
 
 # Output
 
 
-def print_json(result: object) -> None:
+def print_json(result: object, arguments: Arguments) -> None:
     """Print a result as JSON."""
-    print(json.dumps(result, indent=2))
+    print_result(json.dumps(result, indent=2), arguments)
+
+
+def print_result(text: str, arguments: Arguments) -> None:
+    """Print a result to stdout. What its encoding lacks is escaped, as Python does it for stderr."""
+    write(f"{text}\n".encode(sys.stdout.encoding, "backslashreplace"), arguments)
+
+
+def write(output: bytes, arguments: Arguments) -> None:
+    """Write to stdout. If that fails, the command goes on, and `main` reports it at the end."""
+    try:
+        sys.stdout.buffer.write(output)
+        sys.stdout.flush()
+    except OSError as error:
+        arguments.unwritten = error
+        # What is still buffered goes nowhere. Otherwise Python fails again when it ends, with a message of its own and
+        # exit code 120 (docs.python.org, `signal`, "Note on SIGPIPE").
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def describe_error(error: installer.InstallerError | UnicodeEncodeError) -> str:
+    """Return an error as text."""
+    if isinstance(error, UnicodeEncodeError):
+        return NOT_ENCODABLE.format(ascii(error.object), error.encoding)
+    return str(error)
 
 
 def print_error(text: str) -> None:
     """Print an error to stderr. Its text has one sentence a line; the last line starts with `Fix:`."""
-    print(f"{paint('error:', RED, sys.stderr)} {text}", file=sys.stderr)
+    print_line(f"{paint('error:', RED, sys.stderr)} {text}")
+
+
+def print_line(text: str) -> None:
+    """Print a line to stderr, if it can be written there."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def paint(text: str, color: int, stream: TextIO) -> str:
