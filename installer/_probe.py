@@ -64,8 +64,9 @@ def describe(template: str) -> "dict[str, Any]":
     if facts["version"] < [3, 9] or facts["implementation"] != "cpython":
         return facts
     if getattr(live, "started", False):
-        # The shim may be another version's. Every version has `started` and `VERSION`.
-        facts["live"] = {"file": live.__file__, "version": live.VERSION, "hooks": getattr(live, "hook_states", {})}
+        # The shim may be another version's. All have `started` and `VERSION`; the first builds had a `__file__`.
+        file = getattr(live, "__file__", None) or live.__spec__.origin
+        facts["live"] = {"file": file, "version": live.VERSION, "hooks": getattr(live, "hook_states", {})}
     shim = load_template(template)
     # This script's folder and the roots were not on the path yet when `site` looked for a `sitecustomize`.
     added = getattr(getattr(live, "loaded", {}).get("editables"), "added_roots", ())

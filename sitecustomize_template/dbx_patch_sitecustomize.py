@@ -175,7 +175,7 @@ def load(part: str) -> "Any":
     be waiting for this one. If two threads load the same part, both use the one that was finished first.
     """
     if part not in loaded:
-        name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s%s.py" % (__file__[:-3], part, BUILD)
+        name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s%s.py" % (str(__spec__.origin)[:-3], part, BUILD)
         try:
             code: Any = globals().get("embedded", {}).get(part)  # set by the single-file shim
             if code is None:
@@ -221,6 +221,8 @@ def find_watched(
         return find(fullname, path, target)
     if path is None:
         known = fullname in sys.modules  # a module that is being reloaded
+        if known and fullname == __name__:
+            return __spec__
         try:
             honor_changes()
             if not known and fullname in sys.modules:
@@ -327,4 +329,9 @@ def stop() -> None:
 
 
 if __name__ == LIVE_NAME:
+    # This module is like a built-in one: it has a spec and no `__file__`, and a reload of it does nothing. The file may
+    # be another version's by then, and IPython's autoreload empties a module that has a file before it reloads it:
+    # imports that other threads make meanwhile would fail in our finders.
+    __spec__ = type(sys.__spec__)(__name__, sys.__loader__, origin=__file__)  # type: ignore[arg-type]
+    del __file__
     start(sys._getframe().f_code)

@@ -63,7 +63,7 @@ class Patient:
 
     def find_part(self, part: str) -> Path:
         """Return a file of the shim that runs in the notebook."""
-        shim = "import sys; print(sys.modules['dbx_patch_sitecustomize'].__file__)"
+        shim = "import sys; print(sys.modules['dbx_patch_sitecustomize'].__spec__.origin)"
         return Path(self.notebook.run(shim, check=True).stdout.strip().removesuffix(".py") + f"_{part}.py")
 
     def ask(

@@ -244,7 +244,7 @@ live = sys.modules["dbx_patch_sitecustomize"]
 live.hook_states["sys_path_init"] = "incompatible: {TOKEN}"
 live.hook_states["pyspark.worker_util"] = "{TOKEN}"
 live.journal["hook incompatible", "{TOKEN}", "{TOKEN}"] = None
-live.VERSION, live.__file__ = "{TOKEN}", HOME + "/shim.py"
+live.VERSION, live.__spec__.origin = "{TOKEN}", HOME + "/shim.py"
 """
 KNOWN = f"""
 '''{TOKEN}'''

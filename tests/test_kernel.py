@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,7 +243,18 @@ class TestWithShim:
         file.write_text(file.read_text().replace("function1 of", "edited function1 of"))
 
         assert kernel.run("print(function1())").text == f"edited {answer_of(project, 'edited')}"
-        kernel.run("%autoreload 0")
+
+        # An upgrade of dbx-patch changes the shim's file.
+        shim = patched.layer(patched.runtime) / "dbx_patch_sitecustomize.py"
+        written = shim.stat()
+        count = "import sys; print(len(sys.meta_path), len(vars(sys.modules['dbx_patch_sitecustomize'])))"
+        before = kernel.run(count)
+        try:
+            os.utime(shim, (written.st_atime + 60, written.st_mtime + 60))
+            assert [kernel.run(count).text for _ in range(2)] == [before.text] * 2
+        finally:
+            os.utime(shim, ns=(written.st_atime_ns, written.st_mtime_ns))
+            kernel.run("%autoreload 0")
 
     def test_libraries_import_the_user_s_package(self, patched: Node, kernel: Kernel) -> None:
         """pytest, an entry point and cloudpickle are in site-packages, and the hook refuses their imports."""

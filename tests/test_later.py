@@ -392,3 +392,33 @@ print(json.dumps({{"failed": sorted(failed), "thread still runs": thread.is_aliv
         "failed": ["another_name_that_is_not_there", "no_such_module"],
         "thread still runs": False,
     }
+
+
+def test_reload_of_the_shim_does_nothing(notebook: Notebook) -> None:
+    """An upgrade changes its file while the process runs. Without a `__file__`, no autoreload looks at it."""
+    code = """
+import importlib, importlib.util, json, sys, testx
+import dbx_patch_sitecustomize as shim
+def list_values():
+    return {name: value for name, value in vars(shim).items() if not name.startswith("__")}
+before, finders = list_values(), list(sys.meta_path)
+reloaded = [importlib.reload(shim) is shim for _ in range(3)]
+print(json.dumps({
+    "reloaded": reloaded,
+    "same names and values": list_values() == before,
+    "same finders": sys.meta_path == finders,
+    "is found": importlib.util.find_spec("dbx_patch_sitecustomize") is shim.__spec__,
+    "origin": shim.__spec__.origin,
+    "has a file": hasattr(shim, "__file__"),
+}))
+"""
+    layer = notebook.node.layer(notebook.node.runtime).resolve()
+
+    assert notebook.ask(code) == {
+        "reloaded": [True] * 3,
+        "same names and values": True,
+        "same finders": True,
+        "is found": True,
+        "origin": f"{layer}/dbx_patch_sitecustomize.py",
+        "has a file": False,
+    }

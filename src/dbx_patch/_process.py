@@ -70,7 +70,7 @@ def patch_dbx(*, verbose: bool = False) -> PatchStatus:
 
 def print_events(shim: Any) -> None:
     """Print the events of the journal that have not been printed yet, as DBX_PATCH_DEBUG=1 prints them."""
-    state = f"live, from {shim.__file__}" if shim.started else "turned off by DBX_PATCH_DISABLE"
+    state = f"live, from {find_file(shim)}" if shim.started else "turned off by DBX_PATCH_DISABLE"
     events = [event for event in shim.journal if event not in printed]
     printed.update(events)
     lines = [": ".join(filter(None, event)) for event in events] or ["nothing new"]
@@ -98,9 +98,14 @@ def check_patch_status() -> PatchStatus:
     if shim is None or not shim.started:
         return PatchStatus(live=False, version=None, file=None, hooks=())
     hooks = [*check_patched(shim), *check_harmless(shim)]
-    return PatchStatus(live=True, version=shim.VERSION, file=shim.__file__, hooks=tuple(hooks))
+    return PatchStatus(live=True, version=shim.VERSION, file=find_file(shim), hooks=tuple(hooks))
 
 
 def find_shim() -> Any:  # a module of any version
     """Return the shim that is loaded in this process, or None."""
     return sys.modules.get(template.LIVE_NAME)
+
+
+def find_file(shim: Any) -> str:
+    """Return the path of the file that a shim was loaded from. Builds from before December 2026 have a `__file__`."""
+    return str(getattr(shim, "__file__", None) or shim.__spec__.origin)

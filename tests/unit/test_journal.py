@@ -160,7 +160,7 @@ def load_part(shim: Any, folder: Path, code: str) -> str:
     """Load a part from a folder where it has some code."""
     part = folder / "shim_finders.py"
     part.write_text(code)
-    shim.__file__ = f"{folder}/shim.py"
+    shim.__spec__.origin = f"{folder}/shim.py"
     with pytest.raises(Exception):  # noqa: B017, PT011 - any
         shim.load("finders")
     return str(part)

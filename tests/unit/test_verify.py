@@ -73,7 +73,9 @@ def test_each_event_is_printed_once_with_its_kind_and_subject(
         ("root honored", "/Workspace/testx/src", "after /databricks/layer"): None,
         ("hook patched", "a", ""): None,
     }
-    shim = SimpleNamespace(VERSION="1.0", started=True, __file__="/layer/shim.py", journal=events)
+    shim = SimpleNamespace(
+        VERSION="1.0", started=True, __spec__=SimpleNamespace(origin="/layer/shim.py"), journal=events
+    )
 
     print_events(shim)
     print_events(shim)

@@ -184,7 +184,7 @@ def describe_shim(shim: object) -> dict[str, Any]:
     return {
         "live": live,
         "version": match(VERSION, space.get("VERSION")),
-        "file": redact(space.get("__file__")),
+        "file": redact(getattr(space.get("__spec__"), "origin", None)),
         "slot": slot if live else None,
     }
 
