@@ -180,17 +180,18 @@ def load(part: str) -> "Any":
             code: Any = globals().get("embedded", {}).get(part)  # set by the single-file shim
             if code is None:
                 code = importlib_external.SourceFileLoader(name, path).get_code(name)
-            hide_file(code)
-            module: Any = type(sys)(name)
-            module.__file__, module.shim = path, shim
-            exec(code, vars(module))
+            ours = VERSION in code.co_consts  # each part begins with it; nothing of another version may run here
+            if ours:
+                hide_file(code)
+                module: Any = type(sys)(name)
+                module.__file__, module.shim = path, shim
+                exec(code, vars(module))
         except BaseException as error:
             log("part unusable", path, repr(error))
             raise
-        if module.VERSION not in ("", VERSION):
-            text = "it is version %s, but this process runs version %s" % (module.VERSION, VERSION)
-            log("part replaced", path, text)
-            raise ImportError("%s: %s" % (path, text))
+        if not ours:
+            log("part replaced", path, "this process runs version " + VERSION)
+            raise ImportError("another version of dbx-patch was installed")
         loaded.setdefault(part, module)
     return loaded[part]
 

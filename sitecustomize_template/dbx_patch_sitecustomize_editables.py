@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
 
 # --- stamp ---
-VERSION = ""
+VERSION = "0.1.0"
 DIGEST = ""
 # --- end of stamp ---
 
@@ -256,10 +256,18 @@ def find_path_hook() -> int:
 
 
 def defer(part: str, name: str) -> "Callable[..., Any]":
-    """Return a function that calls a part's function, and loads the part at its first call."""
+    """Return a function that calls a part's function, and loads the part at its first call.
+
+    It returns None if the part can't be loaded, because dbx-patch was uninstalled or updated while this process runs:
+    imports then behave as without us. The journal has the reason.
+    """
 
     def call(*args: object, **named: object) -> "Any":
-        return getattr(shim.load(part), name)(*args, **named)
+        try:
+            function = getattr(shim.load(part), name)
+        except Exception:
+            return None
+        return function(*args, **named)
 
     return call
 

@@ -133,7 +133,10 @@ def import_probe(shim: Any) -> tuple[set[CodeType], str]:
 
     if sys.getprofile() is not None:
         return ran, "not verified, because a profiler is running"
-    editables = shim.load("editables")
+    try:
+        editables = shim.load("editables")
+    except Exception as error:  # noqa: BLE001  # dbx-patch was uninstalled or updated after this process started
+        return ran, f"not verified, because {error!r}"
     name = f"dbx_patch_probe_{secrets.token_hex(8)}"
     with tempfile.TemporaryDirectory(prefix="dbx-patch-") as folder:
         file = Path(folder, f"{name}.py")

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 from dbx_patch._process import PatchStatus, print_events, printed
-from dbx_patch._verify import HookStatus, check_patched, find_codes, find_module
+from dbx_patch._verify import HookStatus, check_patched, find_codes, find_module, import_probe
 
 if TYPE_CHECKING:
     import pytest
@@ -63,6 +63,16 @@ def test_code_objects_of_a_class_include_inner_functions() -> None:
     assert {code.co_name for code in find_codes(module, "Hook.install")} == {"install", "patched"}
     assert list(find_codes(module, "Hook.value")) == list(find_codes(module, "Absent.x")) == []
     assert list(find_codes(None, "Hook")) == []
+
+
+def test_hooks_are_not_verified_when_dbx_patch_was_uninstalled_meanwhile() -> None:
+    def load(part: str) -> None:
+        raise FileNotFoundError(part)
+
+    ran, problem = import_probe(SimpleNamespace(load=load))
+
+    assert ran == set()
+    assert problem.startswith("not verified, because FileNotFoundError")
 
 
 def test_each_event_is_printed_once_with_its_kind_and_subject(
