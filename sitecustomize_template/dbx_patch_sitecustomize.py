@@ -336,3 +336,5 @@ if __name__ == LIVE_NAME:
     __spec__ = type(sys.__spec__)(__name__, sys.__loader__, origin=__file__)  # type: ignore[arg-type]
     del __file__
     start(sys._getframe().f_code)
+    # A thread that is not in a forked child can't release its locks there.
+    posix.register_at_fork(after_in_child=loading._at_fork_reinit)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 # which is `shim` here, loads it when the first hook is imported. The rules at the top of that file hold here as well.
 
 import _thread
+import posix
 import sys
 from _frozen_importlib_external import FileFinder
 
@@ -36,6 +37,8 @@ diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
 """Each patched function, with its present code object and its original one."""
 patching = _thread.RLock()
 """Held while one hook is patched, never while a module is imported: two threads could then wait for each other."""
+# A thread that is not in a forked child can't release it there.
+posix.register_at_fork(after_in_child=patching._at_fork_reinit)  # type: ignore[attr-defined]
 registered: "list[Callable[[Callable[..., bool]], object]]" = []
 """The function that removes our check from autoreload's allow-list, if the check is on it."""
 

@@ -422,3 +422,54 @@ print(json.dumps({
         "origin": f"{layer}/dbx_patch_sitecustomize.py",
         "has a file": False,
     }
+
+
+@pytest.mark.parametrize("lock", ["while a thread honors an install", "while a thread patches a hook"])
+def test_forked_child_honors_installs_and_patches_hooks(
+    lock: str, notebook: Notebook, write: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    """The thread that holds the lock is not in the child."""
+    node = notebook.node
+    layer = node.layer(notebook.environment)
+    write(node.root / "databricks/python_shell/sys_path_init.py", "def patch_sys_path_with_developer_paths(): pass\n")
+    write(tmp_path / "late_in_the_child.py", "")
+    code = f"""
+import json, os, signal, sys, threading, time
+shim = sys.modules["dbx_patch_sitecustomize"]
+held, released = threading.Event(), threading.Event()
+def hold(lock):
+    with lock:
+        held.set()
+        released.wait(60)
+lock = shim.loading if {lock!r} == "while a thread honors an install" else shim.load("hooks").patching
+thread = threading.Thread(target=hold, args=[lock])
+thread.start()
+held.wait(60)
+reading, writing = os.pipe()
+child = os.fork()
+if not child:
+    signal.alarm(30)  # ends the child if it hangs
+    before = time.monotonic()
+    with open({str(layer)!r} + "/_editable_impl_late_in_the_child.pth", "w") as file:
+        file.write({str(tmp_path)!r})
+    try:
+        import late_in_the_child, sys_path_init
+        found = late_in_the_child.__file__
+    except ImportError as error:
+        found = repr(error)
+    finally:
+        os.unlink(file.name)
+    answer = {{"file": found, "hook": shim.hook_states["sys_path_init"], "at once": time.monotonic() - before < 1}}
+    os.write(writing, json.dumps(answer).encode())
+    os._exit(0)
+os.close(writing)
+print(os.read(reading, 1000).decode() or "the child hangs")
+os.waitpid(child, 0)
+released.set()
+thread.join()
+"""
+    assert notebook.ask(code) == {
+        "file": f"{tmp_path}/late_in_the_child.py",
+        "hook": "patched",
+        "at once": True,
+    }
