@@ -43,8 +43,6 @@ LIVE_NAME = "dbx_patch_sitecustomize"
 """The name of this module in `sys.modules`; `sitecustomize.py` loads it under that name."""
 JOURNAL_LIMIT = 500
 """Events. The journal lives as long as the interpreter."""
-HONORED_WITHIN = 1.0
-"""Seconds that an import waits while another thread honors an install."""
 SETTLED_AFTER = 100_000_000
 """Nanoseconds after which the next change of a folder has a different modification time."""
 
@@ -105,42 +103,50 @@ def is_switched_on(variable: bytes) -> bool:
 # Layers
 
 
-def honor_changes() -> None:
+def honor_changes() -> None:  # noqa: C901 - each further function costs a start 0.05 %
     """Honor the editable installs of every layer that is new or has changed since it was last listed.
 
-    This takes one `stat` a layer. If another thread is honoring installs, wait for it, but only once and not for long:
-    it may be waiting for a module that this thread is importing.
+    This takes one `stat` a layer. A layer counts as listed when its installs have been honored, so what fails or is
+    interrupted is done again at the next import. If another thread is honoring installs, wait for it, but not for long.
     """
-    if not loading.acquire(timeout=0 if stuck else HONORED_WITHIN):
-        stuck.append(True)
+    if loading._is_owned():  # type: ignore[attr-defined]  # an import line imports something
         return
     try:
+        # Inside `try`, and released even if another thread has it: Ctrl-C can raise between any two calls.
+        if not loading.acquire(blocking=False) and not load("finders").wait_for_others():
+            return
+        stuck.clear()
         if sys.path != known_path:
-            known_path[:] = sys.path
+            path = list(sys.path)
             known = dict(layers)
             layers.clear()
-            for layer in filter(is_layer, sys.path):
+            for layer in filter(is_layer, path):
                 layers[layer] = known.get(layer)
+            known_path[:] = path
         changed: dict[str, list[str]] = {}
-        for layer, listed in list(layers.items()):
+        listed: dict[str, int | None] = {}
+        for layer, before in layers.items():
             try:
                 status = posix.stat(layer)
                 now = status.st_mtime_ns
-                if now != listed:
-                    # A second change within the clock's tick would leave the modification time as it is.
-                    layers[layer] = now if abs(time.time_ns() - now) > SETTLED_AFTER else None
+                if now != before:
                     names = list_pth(layer)
+                    # A second change within the clock's tick would leave the modification time as it is.
+                    listed[layer] = now if abs(time.time_ns() - now) > SETTLED_AFTER else None
                     if names and status.st_mode & 0o002:
                         log("layer refused", layer, "it is world-writable")
                     elif names:
                         changed[layer] = names
             except (OSError, ValueError):  # the folder is absent, or its name can't be a path
-                layers[layer] = None
+                listed[layer] = None
         if changed:
-            load("editables").honor(changed)
+            listed.update(load("editables").honor(changed))
+        layers.update(listed)
     finally:
-        stuck.clear()
-        loading.release()
+        try:
+            loading.release()
+        except RuntimeError:  # another thread has it
+            pass
 
 
 def list_pth(layer: str) -> "list[str]":
@@ -287,11 +293,21 @@ def watch() -> None:
             hook_states.setdefault(name, "armed")
 
 
-def run_guarded(step: "Callable[..., object]", *args: object) -> None:
-    """Run a step whose failure must not prevent the next one."""
+def is_starting() -> bool:
+    """Return whether the interpreter starts. An exception such as `SystemExit` that leaves `site` would end it."""
+    return bool(getattr(getattr(sys.modules.get("site"), "__spec__", None), "_initializing", False))
+
+
+def run_guarded(step: "Callable[..., Any]", *args: object) -> "Any":
+    """Run a step whose failure must not prevent the next one, and return what it returns, or None if it fails.
+
+    A process that has started can be interrupted.
+    """
     try:
-        step(*args)
+        return step(*args)
     except BaseException as error:
+        if not (isinstance(error, Exception) or is_starting()):
+            raise
         log("step failed", getattr(step, "__name__", ""), repr(error))
 
 
@@ -310,8 +326,9 @@ def start(code: "CodeType | None" = None) -> None:
         run_guarded(honor_changes)
         run_guarded(watch)
         started = True
-    except BaseException:  # whatever is wrong here, Python starts
-        pass
+    except BaseException as error:  # whatever is wrong here, Python starts
+        if not (isinstance(error, Exception) or is_starting()):
+            raise
 
 
 def stop() -> None:

@@ -143,37 +143,44 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
     return {"layer": layer, "pth": pth, "line": line, "root": root, "finder": finder, "written": written}
 
 
-def honor(changed: "dict[str, list[str]]") -> None:
+def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
     """Run the finders, and put on `sys.path` the roots that `site` did not, each after its layer.
 
-    `changed` maps each layer that has changed to the names of its `.pth` files.
+    `changed` maps each layer that has changed to the names of its `.pth` files. Returns the layers that have to be
+    listed again, because an import line in them has failed: its finder's module may be half-written. An install is
+    recorded last, and each step can be repeated. So what is interrupted is done by the next call.
     """
     found: list[Editable] = []
     for layer, names in changed.items():
         found += read_editables(layer, names)
     if honored:
         found = shim.load("finders").find_new(found)
-    honored.extend(found)
+    again: dict[str, None] = {}
+    done: list[Editable] = []
+    new: list[str] = []
     # Finders before roots: their imports would search the new roots, and a start must not touch those.
     for editable in found:
-        if editable["finder"]:
-            shim.run_guarded(shim.load("finders").honor, editable)
-    new: list[str] = []
-    for editable in found:
+        outcome = shim.run_guarded(shim.load("finders").honor, editable) if editable["finder"] else "done"
+        if outcome == "done":
+            done.append(editable)
+        elif outcome == "again":
+            again[editable["layer"]] = None
         root = editable["root"]
-        if root not in roots and not editable["finder"]:
+        if root and (root not in roots or root not in sys.path):
+            roots.setdefault(root, editable["layer"])
             serve(root)
-            roots[root] = editable["layer"]
             new.append(root)
     if new:
         place_roots(new)
         shim.run_guarded(guard_roots, new)
+    honored.extend(done)
     if found:
         shim.forget_answers()
-    site: Any = sys.modules.get("site")
     ran = "finders" in shim.loaded and shim.loaded["finders"].ran
-    if (added_roots or ran) and site and site.ENABLE_USER_SITE and getattr(site.__spec__, "_initializing", False):
+    site: Any = sys.modules.get("site")
+    if (added_roots or ran) and shim.is_starting() and site.ENABLE_USER_SITE:
         shim.watch_for("usercustomize", defer("finders", "find_usercustomize"))
+    return again
 
 
 def serve(root: str) -> None:

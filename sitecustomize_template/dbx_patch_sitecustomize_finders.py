@@ -6,10 +6,11 @@
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import FileFinder, PathFinder
+from time import monotonic, time_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -26,6 +27,23 @@ DIGEST = ""
 if not TYPE_CHECKING:
     editables = shim.load("editables")
 
+BEING_WRITTEN = 10_000_000_000
+"""Nanoseconds in which a finder's module that has failed may still be being written."""
+NEVER = float("inf")
+HONORED_WITHIN = 1.0
+"""Seconds that an import waits while another thread honors an install."""
+MODULE_NAMES = {
+    "__name__",
+    "__doc__",
+    "__package__",
+    "__loader__",
+    "__spec__",
+    "__file__",
+    "__cached__",
+    "__builtins__",
+}
+"""What a module has that no line of its file has made."""
+
 ran: "list[str]" = []
 """The modules of finders that `site` had not run."""
 finders: "list[MetaPathFinderProtocol]" = []
@@ -34,6 +52,9 @@ added_finders: "list[object]" = []
 """What is on `sys.meta_path` because of them, and was not put there by `site`."""
 mapped: "dict[str, str]" = {}
 """What they answered: a module's or package's name, and its file or folder, normalized; empty if none has it."""
+tried: "dict[tuple[str, str], tuple[int, float]]" = {}
+"""Each import line that has failed or was interrupted, by its layer and finder: when the finder's module was written,
+and from when on, by the monotonic clock, the line can be run again."""
 asked_again: "list[float]" = []
 """When the absent roots were last asked again, by the monotonic clock."""
 
@@ -87,58 +108,113 @@ def identify(editable: "Editable") -> "tuple[tuple[str, str], str]":
 # Finders of editable installs
 
 
-def honor(editable: "Editable") -> None:
-    """Run an import line, unless `site` has, and have its finder asked in the order of the layers."""
-    runs = editable["finder"] not in sys.modules
-    if runs:
-        ran.append(editable["finder"])
-        before = dict(sys.modules)
-        held = release_import_lock()
-        try:
-            exec(editable["line"], {})  # as `site` would, had it opened the layer
-        except BaseException as error:  # a SystemExit would end the interpreter
-            from traceback import format_exception
+def honor(editable: "Editable") -> str:
+    """Run an import line, unless `site` has, and have its finder asked in the order of the layers.
 
-            lines = format_exception(type(error), error, error.__traceback__)
-            shim.log("import line failed", editable["pth"], "%s\n%s" % (editable["line"], "".join(lines)))
-        finally:
-            acquire_import_lock(held)
-            for name, module in before.items():
-                # Python does not start if the line removes `site` while that is being imported.
-                if name not in sys.modules and getattr(getattr(module, "__spec__", None), "_initializing", False):
-                    sys.modules[name] = module
+    Returns `done`, or if the line has failed, `again` or `failed`: whether the layer has to be listed again for it. An
+    alarm may have raised, so in a process that has started, the line is run again once, after a second. It is also run
+    again when its finder's module changes. The module may have been half-written, and to finish it does not change
+    its layer.
+    """
+    module = editable["finder"]
+    key = editable["layer"], module
+    written, again_at = tried.get(key, (0, 0.0))
+    runs = key in tried or module not in sys.modules
+    if runs:
+        is_same = written == editable["written"]
+        written = editable["written"]
+        if not is_same or monotonic() >= again_at:
+            if key in tried:
+                sys.modules.pop(module, None)
+                sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__module__", "") != module]
+            tried[key] = written, 0.0  # if it is interrupted, it is run again at once
+            if run_line(editable, is_same):
+                del tried[key]
+            else:
+                once_more = not is_same and not shim.is_starting()
+                tried[key] = written, monotonic() + editables.ASK_AGAIN_AFTER if once_more else NEVER
+        if key in tried:
+            is_new = abs(time_ns() - written) < BEING_WRITTEN
+            return "again" if is_new or tried[key][1] != NEVER else "failed"
     for finder in list(sys.meta_path):
         # hatchling and pdm-backend use the finder of the `editables` library; the others have a class of their own.
-        if getattr(finder, "__module__", "") in (editable["finder"], "editables.redirector") and finder not in finders:
-            finders.append(finder)
+        if getattr(finder, "__module__", "") in (module, "editables.redirector") and finder not in finders:
             ordered = answer_after_layer(finder, editable["layer"])
-            place_finder(finder, ordered)
             added_finders.extend([ordered, finder] if runs else [ordered])
+            place_finder(finder, ordered)
+            finders.append(finder)
             shim.log("finder honored", editable["pth"])
+    return "done"
 
 
-def release_import_lock() -> int:
-    """Release the lock that importlib holds while it asks finders, and return how often this thread held it.
+def run_line(editable: "Editable", is_same: bool) -> bool:  # noqa: FBT001
+    """Run an import line as `site` would, had it opened the layer. Return whether it has not failed.
 
-    An import line may need a module that another thread is importing, and that thread needs the lock to go on.
+    In a process that has started, what is no `Exception` is raised: Ctrl-C, for example, or what an alarm raises. If
+    the same line has failed before, only Ctrl-C is.
+    """
+    if editable["finder"] not in ran:
+        ran.append(editable["finder"])
+    before = dict(sys.modules)
+    try:
+        run_unlocked(exec, editable["line"], {})
+        text = "" if vars(sys.modules[editable["finder"]]).keys() - MODULE_NAMES else "its module is empty"
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt) or not (is_same or isinstance(error, Exception))
+        if interrupted and not shim.is_starting():
+            raise
+        text = format_error(error)
+    finally:
+        for name, module in before.items():
+            # Python does not start if the line removes `site` while that is being imported.
+            if name not in sys.modules and getattr(getattr(module, "__spec__", None), "_initializing", False):
+                sys.modules[name] = module
+    if text:
+        shim.log("import line failed", editable["pth"], "%s\n%s" % (editable["line"], text))
+    return not text
+
+
+def format_error(error: BaseException) -> str:
+    """Return an error's traceback, or its type if its own code fails meanwhile."""
+    try:
+        from traceback import format_exception
+
+        return "".join(format_exception(type(error), error, error.__traceback__))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return type(error).__name__
+
+
+def run_unlocked(function: "Callable[..., Any]", *args: object, **named: object) -> "Any":
+    """Call a function without the lock that importlib holds while it asks finders.
+
+    The function may need a module that another thread is importing, and that thread needs the lock to go on. The lock
+    is released and acquired by one call each into C, so Ctrl-C can't raise in between.
     """
     import _imp
 
-    held = 0
+    held: list[None] = []
+    acquired = zip(held, iter(_imp.acquire_lock, 0))  # noqa: B905 - `strict` is new in 3.10
     try:
-        while True:
-            _imp.release_lock()
-            held += 1
-    except RuntimeError:  # this thread does not hold it, or no longer
-        return held
+        try:
+            held.extend(iter(_imp.release_lock, 0))
+        except RuntimeError:  # this thread does not hold it, or no longer
+            pass
+        return function(*args, **named)
+    finally:
+        list(acquired)
 
 
-def acquire_import_lock(times: int) -> None:
-    """Acquire importlib's lock as often as `release_import_lock` released it."""
-    import _imp
+def wait_for_others() -> bool:
+    """Wait until no other thread honors installs, and return whether this one can.
 
-    for _ in range(times):
-        _imp.acquire_lock()
+    That thread may be waiting for a module that this one is importing. So wait only once for it, and not for long.
+    """
+    if not shim.stuck and shim.loading.acquire(timeout=HONORED_WITHIN):
+        return True
+    shim.stuck.append(True)
+    return False
 
 
 def place_finder(finder: "MetaPathFinderProtocol", ordered: "MetaPathFinderProtocol") -> None:
@@ -275,7 +351,6 @@ def find_latecomer(
     if not absent:
         return None
     import os
-    from time import monotonic
 
     if asked_again and monotonic() < asked_again[0] + editables.ASK_AGAIN_AFTER:
         return None
@@ -298,6 +373,6 @@ def stop() -> None:
     sys.meta_path[:] = [finder for finder in sys.meta_path if not any(finder is added for added in added_finders)]
     for name in ran:
         sys.modules.pop(name, None)
-    for known in (ran, finders, added_finders):
+    for known in (ran, finders, added_finders, tried):
         known.clear()
     forget_answers()

@@ -136,7 +136,7 @@ def fail_import(shim: Any, folder: Path) -> str:
 
 
 def fail_import_line(shim: Any, folder: Path) -> str:
-    return honor_finder(shim, folder, "raise SystemExit(3)\n")
+    return honor_finder(shim, folder, "raise RuntimeError\n")
 
 
 def install_again(shim: Any, folder: Path) -> str:

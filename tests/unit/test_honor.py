@@ -1,0 +1,232 @@
+"""New installs are honored as a whole, or again: after an error, an interrupt, or a finder that was half-written."""
+
+from __future__ import annotations
+
+import _imp
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+FINDER = "import sys\nclass Finder:\n    find_spec = lambda *_: None\nsys.meta_path.append(Finder)\n"
+AN_HOUR_AGO = time.time_ns() - 3600 * 1_000_000_000
+
+
+class Layer:
+    """A layer on `sys.path`, with an install that has a finder and a root."""
+
+    def __init__(self, folder: Path, finder: str) -> None:
+        self.path = folder / "site-packages"
+        self.root = f"{folder}/root"
+        self.module = self.path / "_editable_impl_honored.py"
+        self.path.mkdir()
+        self.write_finder(finder)
+        self.path.joinpath("_editable_impl_honored.pth").write_text(f"import _editable_impl_honored\n{self.root}\n")
+        self.age(self.path)
+
+    def write_finder(self, text: str, changed_at: int = AN_HOUR_AGO) -> None:
+        """Write the finder's module. That does not change the layer's modification time if the module is there."""
+        self.module.write_text(text)
+        os.utime(self.module, ns=(changed_at, changed_at))
+
+    def age(self, path: Path) -> None:
+        """Let a file or folder be an hour old."""
+        os.utime(path, ns=(AN_HOUR_AGO, AN_HOUR_AGO))
+
+
+@pytest.fixture
+def honored(shim: Any, tmp_path: Path) -> Iterator[Layer]:
+    """A layer whose installs have not been honored yet, and the only one on the path."""
+    layer = Layer(tmp_path, FINDER)
+    sys.path[:] = [entry for entry in sys.path if not shim.is_layer(entry)] + [str(layer.path)]
+    for part in ("editables", "finders"):  # to load them is not what is tested here
+        shim.load(part)
+    yield layer
+    sys.modules.pop("_editable_impl_honored", None)
+
+
+def describe(shim: Any, layer: Layer) -> dict[str, object]:
+    """Return what has become of the install."""
+    finders = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") == "_editable_impl_honored"]
+    return {
+        "root on the path": layer.root in sys.path,
+        "finders": len(finders),
+        "asked after their layers": len(shim.load("finders").finders),
+        "lines recorded": len(shim.load("editables").honored),
+        "lock held": shim.loading._is_owned(),  # noqa: SLF001 - public is only `acquire`, which would hide it
+    }
+
+
+HONORED = {
+    "root on the path": True,
+    "finders": 1,
+    "asked after their layers": 1,
+    "lines recorded": 2,
+    "lock held": False,
+}
+
+
+def test_install_is_honored_after_a_part_could_not_be_loaded(shim: Any, honored: Layer) -> None:
+    """For example because the process had too many open files."""
+    load = shim.load
+
+    def fail_once(part: str) -> Any:
+        shim.load = load
+        raise OSError(24, "Too many open files", part)
+
+    shim.load = fail_once
+    with pytest.raises(OSError, match="Too many"):
+        shim.honor_changes()
+    shim.honor_changes()
+
+    assert describe(shim, honored) == HONORED
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "SystemExit"])
+@pytest.mark.parametrize("where", ["in the module", "in its function"])
+def test_interrupted_import_line_raises_and_is_run_again(shim: Any, honored: Layer, raised: str, where: str) -> None:
+    """An alarm's exception may be of any kind, and `SystemExit` is what a handler of SIGTERM raises."""
+    honored.write_finder(f"raise {raised}\n" if where == "in the module" else f"def install(): raise {raised}\n")
+    pth = honored.path / "_editable_impl_honored.pth"
+    pth.write_text(f"import _editable_impl_honored; _editable_impl_honored.install()\n{honored.root}\n")
+
+    with pytest.raises(BaseException) as interrupted:  # noqa: PT011 - which one is compared below
+        shim.find_watched("a_name_that_is_not_there")
+    honored.write_finder(f"{FINDER}def install(): pass\n")
+    shim.find_watched("a_name_that_is_not_there")
+
+    assert type(interrupted.value).__name__ == raised
+    assert describe(shim, honored) == HONORED
+
+
+def test_exit_of_an_import_line_is_swallowed_while_the_interpreter_starts(
+    shim: Any, honored: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["site"].__spec__, "_initializing", True, raising=False)
+    honored.write_finder("raise SystemExit(3)\n")
+
+    shim.start()
+
+    assert [event[0] for event in shim.journal] == ["import line failed", "root honored"]
+    assert describe(shim, honored) == HONORED | {"finders": 0, "asked after their layers": 0, "lines recorded": 1}
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt when a number of calls from the shim's code has returned, as a signal's handler does."""
+
+    def __init__(self, shim: Any, after: int) -> None:
+        self.left = after
+        self.files = {shim.__file__, "<dbx-patch>"}
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
+        caller = {"return": frame.f_back, "c_return": frame}.get(event)
+        if caller is not None and caller.f_code.co_filename in self.files:
+            self.left -= 1
+            if self.left == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+
+TIMES = 2
+"""How often this thread holds importlib's lock."""
+
+
+def release_import_lock() -> int:
+    """Release importlib's lock, and return how often this thread held it."""
+    for held in range(10):
+        try:
+            _imp.release_lock()
+        except RuntimeError:
+            return held
+    raise AssertionError
+
+
+def test_interrupt_after_any_call_holds_no_lock_and_loses_no_install(shim: Any, honored: Layer) -> None:
+    """`find_watched` is called with importlib's lock held, which must be held afterwards too, and as often."""
+    outcomes = {}
+    interrupted = True
+    for after in range(1, 500):
+        shim.stop()
+        sys.modules.pop("_editable_impl_honored", None)
+        sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__module__", "") != "_editable_impl_honored"]
+        for _ in range(TIMES):
+            _imp.acquire_lock()
+        sys.setprofile(Interrupt(shim, after))
+        try:
+            shim.honor_changes()
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            interrupted = False
+        finally:
+            sys.setprofile(None)
+            held = release_import_lock()
+        shim.honor_changes()
+        outcomes[after] = describe(shim, honored) | {"importlib's lock": held}
+        if not interrupted and after > 100:
+            break
+
+    expected = HONORED | {"importlib's lock": TIMES}
+    assert {after: outcome for after, outcome in outcomes.items() if outcome != expected} == {}
+    assert not interrupted  # the last call has been reached
+
+
+@pytest.mark.parametrize("half", ["", "class Finder:\n    def find_sp", "raise ImportError\n"])
+def test_finder_that_was_half_written_is_run_when_it_is_complete(shim: Any, honored: Layer, half: str) -> None:
+    """To complete a file does not change its folder's modification time."""
+    honored.write_finder(half)
+    shim.honor_changes()
+    failed = describe(shim, honored)
+
+    honored.write_finder(FINDER, AN_HOUR_AGO + 1)
+    honored.age(honored.path)
+    shim.honor_changes()
+
+    assert (failed["finders"], failed["root on the path"], failed["lines recorded"]) == (0, True, 1)
+    assert describe(shim, honored) == HONORED
+    assert "install kept" not in [event[0] for event in shim.journal]
+
+
+def test_import_line_that_fails_is_run_twice_and_again_when_its_module_changes(
+    shim: Any, honored: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time, because an alarm may have raised."""
+    runs: list[int] = []
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(sys, "runs", runs, raising=False)
+    monkeypatch.setattr(shim.load("finders"), "monotonic", lambda: clock.now)
+    honored.write_finder("import sys\nsys.runs.append(1)\nraise ImportError('a package that it needs is missing')\n")
+
+    counts = []
+    for clock.now in (100.0, 100.5, 101.5, 103.0):
+        shim.honor_changes()
+        counts.append(len(runs))
+    os.utime(honored.path)  # pip has written the module again
+    honored.write_finder(FINDER, AN_HOUR_AGO + 1)
+    shim.honor_changes()
+
+    assert counts == [1, 1, 2, 2]
+    assert describe(shim, honored) == HONORED
+
+
+@pytest.mark.parametrize(("raised", "raises"), [("SystemExit", 1), ("KeyboardInterrupt", 2)])
+def test_import_line_that_always_exits_raises_once(shim: Any, honored: Layer, raised: str, raises: int) -> None:
+    """Other imports would never work again. But Ctrl-C may come twice."""
+    honored.write_finder(f"raise {raised}\n")
+
+    counted = 0
+    for _ in range(2):
+        try:
+            shim.find_watched("a_name_that_is_not_there")
+        except BaseException as error:  # noqa: BLE001 - the point
+            counted += type(error).__name__ == raised
+
+    assert counted == raises
