@@ -12,11 +12,14 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from dbx_patch import __version__, installer
 from dbx_patch._doctor import doctor
 from dbx_patch._fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 SUCCESS, FAILURE = 0, 1
 """Exit codes. argparse exits with 2 on wrong usage."""
@@ -51,6 +54,15 @@ class Arguments(argparse.Namespace):
     strict: bool
     unwritten: OSError | None = None
     """Why the output could not be written, if it could not."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that does not fail if it can't print. `main` flushes stdout, and reports that."""
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # Later versions do this themselves, so the class can go with 3.10.
+        with contextlib.suppress(OSError):
+            super()._print_message(message, file)
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -94,7 +106,7 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
     """Return the parser, and the names of the commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Make editable Python installs work in Databricks notebooks, with a start-up file.",
         epilog="Exit codes: 0 success, live, or healthy; 1 failure, not live, or a problem found; 2 wrong usage.",
