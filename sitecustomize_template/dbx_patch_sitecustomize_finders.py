@@ -211,7 +211,7 @@ def wait_for_others() -> bool:
 
     That thread may be waiting for a module that this one is importing. So wait only once for it, and not for long.
     """
-    if not shim.stuck and shim.loading.acquire(timeout=HONORED_WITHIN):
+    if not shim.stuck and run_unlocked(shim.loading.acquire, timeout=HONORED_WITHIN):
         return True
     shim.stuck.append(True)
     return False

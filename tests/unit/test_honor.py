@@ -5,6 +5,7 @@ from __future__ import annotations
 import _imp
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -230,3 +231,46 @@ def test_import_line_that_always_exits_raises_once(shim: Any, honored: Layer, ra
             counted += type(error).__name__ == raised
 
     assert counted == raises
+
+
+def test_wait_for_an_install_happens_once_and_without_importlib_s_lock(
+    shim: Any, honored: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The import line of another thread imports one module after another, and each import passes our finder."""
+    steps = 3
+    at_step, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def pause() -> None:
+        at_step.release()
+        go_on.acquire(timeout=30)
+
+    monkeypatch.setattr(sys, "pause", pause, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [shim.watcher, *sys.meta_path])
+    monkeypatch.setattr(shim.load("finders"), "HONORED_WITHIN", 0.3)
+    import_one = "    try:\n        import a_name_that_is_not_there\n    except ImportError:\n        sys.pause()\n"
+    honored.write_finder(f"import sys\nfor _ in range({steps}):\n{import_one}{FINDER}")
+    honoring = threading.Thread(target=shim.honor_changes)
+    honoring.start()
+    waits, free_after = [], []
+
+    def acquire_import_lock(since: float) -> None:
+        _imp.acquire_lock()
+        free_after.append(time.monotonic() - since)
+        _imp.release_lock()
+
+    for _ in range(steps):
+        assert at_step.acquire(timeout=30)
+        since = time.monotonic()
+        _imp.acquire_lock()
+        importing = threading.Thread(target=acquire_import_lock, args=[since])
+        importing.start()
+        shim.honor_changes()
+        waits.append(time.monotonic() - since)
+        _imp.release_lock()
+        importing.join(30)
+        go_on.release()
+    honoring.join(30)
+
+    assert [wait >= 0.3 for wait in waits] == [True, False, False]
+    assert free_after[0] < 0.2  # it did not wait for the one that waited
+    assert describe(shim, honored) == HONORED
