@@ -64,7 +64,9 @@ class Patient:
     def find_part(self, part: str) -> Path:
         """Return a file of the shim that runs in the notebook."""
         shim = "import sys; print(sys.modules['dbx_patch_sitecustomize'].__spec__.origin)"
-        return Path(self.notebook.run(shim, check=True).stdout.strip().removesuffix(".py") + f"_{part}.py")
+        file = Path(self.notebook.run(shim, check=True).stdout.strip())
+        (found,) = file.parent.glob(f"{file.stem}_{part}_*.py")
+        return found
 
     def ask(
         self,
@@ -320,7 +322,9 @@ def test_shim_that_is_shadowed_broken_or_replaced(patched: Patient) -> None:
     update = f"""
 import pathlib, re, sys
 part = pathlib.Path({str(part)!r})
-part.write_text(re.sub("VERSION = .*", "VERSION = '9.9'", part.read_text(), 1))
+part.rename(part.with_name("dbx_patch_sitecustomize_hooks_another.py"))
+shim = pathlib.Path(sys.modules["dbx_patch_sitecustomize"].__spec__.origin)
+shim.write_text(re.sub("BUILD = .*", "BUILD = '_another'", shim.read_text(), 1))
 sys.path.insert(0, {str(folder)!r})
 import sys_path_init
 """

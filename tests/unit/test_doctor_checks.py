@@ -218,6 +218,13 @@ def test_event_leads_to_its_diagnosis_whatever_its_text_is(
         assert cause_of(replace(case, events=events)) == cause
 
 
+def test_part_that_is_missing_after_an_update_needs_a_restart(case: EditableCase) -> None:
+    events: Any = (("part unusable", "/env/part.py", "any words"),)
+
+    assert cause_of(replace(case, events=events, shim_replaced=True)) == "started before"
+    assert cause_of(replace(case, shim_replaced=True)) == "unknown"  # the process has all parts that it needs
+
+
 @pytest.mark.parametrize("kind", ["layer refused", "import line failed", "install kept"])
 def test_event_about_another_install_is_not_this_ones(case: EditableCase, kind: str) -> None:
     events: Any = ((kind, "/elsewhere", "testx " + PTH),)

@@ -14,7 +14,7 @@ from dbx_patch._doctor._pth_lines import locate_lines, read_editables
 from dbx_patch._doctor._report import Step
 from dbx_patch._doctor._trace import list_entries, trace_import
 from dbx_patch._inventory import EditableInstall, locate
-from dbx_patch._process import find_shim
+from dbx_patch._process import find_file, find_shim
 from dbx_patch._verify import HookStatus, check_patched
 from dbx_patch.sitecustomize_template import template
 
@@ -39,6 +39,8 @@ class Case:
     path: tuple[str, ...] = ()
     """The strings on `sys.path`."""
     shim: Literal["live", "stopped", "absent"] = "live"
+    shim_replaced: bool = False
+    """Whether the shim's file is missing, or is not the one that this process runs."""
     disabled: bool = False
     """Whether DBX_PATCH_DISABLE is set."""
     without_site: bool = False
@@ -133,11 +135,20 @@ def list_process_facts() -> dict[str, Any]:
     return {
         "path": tuple(list_entries()),
         "shim": "absent" if shim is None else "live" if shim.started else "stopped",
+        "shim_replaced": shim is not None and is_replaced(shim),
         "disabled": template.is_switched_on(b"DBX_PATCH_DISABLE"),
         "without_site": bool(sys.flags.no_site),
         "events": tuple(shim.journal) if shim else (),
         "hooks": tuple(check_patched(shim)) if shim else (),
     }
+
+
+def is_replaced(shim: Any) -> bool:
+    """Return whether the file of a running shim is missing, or is that of another build."""
+    try:
+        return shim.BUILD not in Path(find_file(shim)).read_text("utf-8")
+    except OSError:
+        return True
 
 
 def offers(install: EditableInstall, top: str) -> bool:

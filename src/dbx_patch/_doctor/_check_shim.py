@@ -67,11 +67,13 @@ def check_installation(case: Case) -> Diagnosis | None:
 
 
 def check_part_replaced(case: Case) -> Diagnosis | None:
-    """Check whether the shim's files on disk are of another version than the running shim."""
+    """Check whether a part was not loaded because dbx-patch was updated or uninstalled while this process runs."""
     event = case.find_event("part replaced")
+    if event is None and case.shim_replaced:
+        event = case.find_event("part unusable")
     if event is None:
         return None
-    summary = "another version of the shim was installed after this process started"
+    summary = "dbx-patch was updated or uninstalled after this process started"
     return Diagnosis(case.module, "started before", summary, (show(event),), restart_python())
 
 
