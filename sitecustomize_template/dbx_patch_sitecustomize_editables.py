@@ -86,8 +86,7 @@ def read_pth(pth: str) -> "list[str]":
 
         if not os.path.islink(pth):
             raise
-        if os.stat(os.path.dirname(os.path.realpath(pth))).st_mode & 0o002:
-            raise ValueError("it is a link into a world-writable folder") from None
+        refuse_open_folder(os.path.realpath(pth))
         descriptor = posix.open(pth, posix.O_NONBLOCK)
     try:
         # fstat, not stat: the descriptor names the file that is read, whatever the path names by now.
@@ -114,11 +113,40 @@ def read_pth(pth: str) -> "list[str]":
     return text.split("\n")
 
 
+def refuse_open_folder(file: str) -> None:
+    """Raise ValueError if the folder of a file that a link leads to is world-writable."""
+    if posix.stat(file.rpartition("/")[0]).st_mode & 0o002:
+        raise ValueError("it is a link into a world-writable folder")
+
+
+def check_module(module: str) -> int:
+    """Return when a finder's module was written. Raises OSError if it is not there, ValueError if it must not be run.
+
+    The rule is that for `.pth` files. It holds for the folder of its byte code too, which Python runs instead.
+    """
+    status = posix.lstat(module)
+    if status.st_mode & 0o170000 == 0o120000:
+        import os
+
+        refuse_open_folder(os.path.realpath(module))
+        status = posix.stat(module)
+    if status.st_mode & 0o002:
+        raise ValueError("its finder %s is world-writable" % module)
+    cache = module.rpartition("/")[0] + "/__pycache__"
+    try:
+        is_open = posix.stat(cache).st_mode & 0o002
+    except OSError:  # there is none
+        return status.st_mtime_ns
+    if is_open:
+        raise ValueError("the byte code of its finder in %s is world-writable" % cache)
+    return status.st_mtime_ns
+
+
 def parse_line(layer: str, pth: str, line: str) -> "Editable":
     """Parse a line as `site` does, but without asking the file system about a path.
 
     A finder's module is beside its `.pth` file. Its name is the one that setuptools, editables, scikit-build-core or
-    meson-python gives it.
+    meson-python gives it. Raises ValueError if it must not be run.
     """
     imports = line.startswith(("import ", "import\t"))
     line = line.rstrip()
@@ -130,7 +158,7 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
             name.startswith(("__editable___", "_editable_")) or name.endswith("_editable_loader")
         ):
             try:
-                written = posix.stat("%s/%s.py" % (layer, name)).st_mtime_ns
+                written = check_module("%s/%s.py" % (layer, name))
                 finder = name
             except OSError as error:  # the module is not there, or not yet
                 shim.log("finder missing", pth, str(error))

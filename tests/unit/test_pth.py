@@ -241,6 +241,34 @@ def test_file_that_must_not_be_read_is_refused(layer: Path, journal: dict[Any, N
     assert [event[:2] for event in journal] == [("file refused", str(pth))]
 
 
+OPEN_MODULES: dict[str, Callable[[Path], object]] = {
+    "world-writable": lambda module: module.chmod(0o666),
+    "link to a world-writable file": lambda module: (
+        module.replace(module.with_suffix(".real")).chmod(0o666) or module.symlink_to(module.with_suffix(".real"))
+    ),
+    "link into a world-writable folder": lambda module: (
+        module.unlink() or module.symlink_to(make_open_folder(module) / "target")
+    ),
+    "byte code that is world-writable": lambda module: module.with_name("__pycache__").chmod(0o777),
+}
+
+
+@pytest.mark.parametrize("case", OPEN_MODULES)
+def test_finder_that_others_can_write_is_refused_with_its_file(
+    layer: Path, journal: dict[Any, None], case: str
+) -> None:
+    """By the rule for `.pth` files: both are run."""
+    pth = write(layer / "_editable_impl_p.pth", "import _editable_impl_p\n")
+    module = write(layer / "_editable_impl_p.py", "")
+    (layer / "__pycache__").mkdir(mode=0o755)
+    assert [editable["finder"] for editable in editables.read_editables(str(layer))] == ["_editable_impl_p"]
+
+    OPEN_MODULES[case](module)
+
+    assert editables.read_editables(str(layer)) == []
+    assert [event[:2] for event in journal] == [("file refused", str(pth))]
+
+
 def test_largest_file_that_is_read(layer: Path) -> None:
     text = "#" * (editables.PTH_LIMIT - 3) + "\n/a"
 
