@@ -241,14 +241,15 @@ def test_file_that_must_not_be_read_is_refused(layer: Path, journal: dict[Any, N
     assert [event[:2] for event in journal] == [("file refused", str(pth))]
 
 
-OPEN_MODULES: dict[str, Callable[[Path], object]] = {
+def replace_by_link(module: Path, target: Path) -> None:
+    module.unlink()
+    module.symlink_to(target)
+
+
+OPEN_MODULES: dict[str, Callable[[Path], None]] = {
     "world-writable": lambda module: module.chmod(0o666),
-    "link to a world-writable file": lambda module: (
-        module.replace(module.with_suffix(".real")).chmod(0o666) or module.symlink_to(module.with_suffix(".real"))
-    ),
-    "link into a world-writable folder": lambda module: (
-        module.unlink() or module.symlink_to(make_open_folder(module) / "target")
-    ),
+    "link to a world-writable file": lambda module: replace_by_link(module, write(module.with_name("x"), "", 0o666)),
+    "link into a world-writable folder": lambda module: replace_by_link(module, make_open_folder(module) / "target"),
     "byte code that is world-writable": lambda module: module.with_name("__pycache__").chmod(0o777),
 }
 
