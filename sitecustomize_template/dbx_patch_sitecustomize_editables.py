@@ -318,6 +318,7 @@ def stop() -> None:
     """Undo what was done for roots. A root that `site` had placed lower stays where it is."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not latecomers]
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not find_root]
-    sys.path[:] = [entry for entry in sys.path if entry not in added_roots]
-    for known in (roots, added_roots, served, honored):
-        known.clear()
+    known: list[Any] = sys.path  # other code may put anything on it
+    known[:] = [entry for entry in known if not isinstance(entry, str) or entry not in added_roots]
+    for state in (roots, added_roots, served, honored):
+        state.clear()

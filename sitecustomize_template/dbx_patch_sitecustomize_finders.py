@@ -4,18 +4,17 @@
 # here as well.
 
 import sys
-from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import FileFinder, PathFinder
+from _frozen_importlib import ModuleSpec, module_from_spec
+from _frozen_importlib_external import FileFinder, PathFinder, spec_from_file_location
 from time import monotonic, time_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import ModuleType
+    from collections.abc import Callable, Iterable, Sequence
+    from types import CodeType, ModuleType
     from typing import Any
 
-    from _typeshed.importlib import MetaPathFinderProtocol
-    from dbx_patch.sitecustomize_template import Editable
+    from dbx_patch.sitecustomize_template import Editable, Find
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
 
@@ -32,26 +31,17 @@ BEING_WRITTEN = 10_000_000_000
 NEVER = float("inf")
 HONORED_WITHIN = 1.0
 """Seconds that an import waits while another thread honors an install."""
-MODULE_NAMES = {
-    "__name__",
-    "__doc__",
-    "__package__",
-    "__loader__",
-    "__spec__",
-    "__file__",
-    "__cached__",
-    "__builtins__",
-}
-"""What a module has that no line of its file has made."""
-
-ran: "list[str]" = []
+Namespace: "Any" = type(sys.implementation)  # `types.SimpleNamespace`, without importing `types`
+turns: "list[tuple[str, Find]]" = []
+"""The layers of editable installs that have a finder, each with the finder's `find_spec`."""
+ordered_for: "list[str]" = []
+"""`sys.path` as it was when the turns were last put in its order."""
+ran: "list[ModuleType]" = []
 """The modules of finders that `site` had not run."""
-finders: "list[MetaPathFinderProtocol]" = []
-"""The finders of editable installs. Each answers after its layer."""
-added_finders: "list[object]" = []
-"""What is on `sys.meta_path` because of them, and was not put there by `site`."""
-mapped: "dict[str, str]" = {}
-"""What they answered: a module's or package's name, and its file or folder, normalized; empty if none has it."""
+set_aside: "list[tuple[Any, Find, object]]" = []
+"""The finders that answer in their turn only, their present `find_spec`, and the one in their own `__dict__` before."""
+places: "dict[tuple[Find, str], frozenset[str]]" = {}
+"""Where each finder has a module or package: its file or folders, normalized; empty if it does not have it."""
 tried: "dict[tuple[str, str], tuple[int, float]]" = {}
 """Each import line that has failed or was interrupted, by its layer and finder: when the finder's module was written,
 and from when on, by the monotonic clock, the line can be run again."""
@@ -109,42 +99,25 @@ def identify(editable: "Editable") -> "tuple[tuple[str, str], str]":
 
 
 def honor(editable: "Editable") -> str:
-    """Run an import line, unless `site` has, and have its finder asked in the order of the layers.
+    """Run an import line, unless `site` has, and have what it installs answer after its layer.
 
     Returns `done`, or if the line has failed, `again` or `failed`: whether the layer has to be listed again for it. An
     alarm may have raised, so in a process that has started, the line is run again once, after a second. It is also run
     again when its finder's module changes. The module may have been half-written, and to finish it does not change
     its layer.
     """
-    module = editable["finder"]
-    key = editable["layer"], module
+    key = editable["layer"], editable["finder"]
     written, again_at = tried.get(key, (0, 0.0))
-    runs = key in tried or module not in sys.modules
-    if runs:
-        is_same = written == editable["written"]
-        written = editable["written"]
-        if not is_same or monotonic() >= again_at:
-            if key in tried:
-                sys.modules.pop(module, None)
-                sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__module__", "") != module]
-            tried[key] = written, 0.0  # if it is interrupted, it is run again at once
-            if run_line(editable, is_same):
-                del tried[key]
-            else:
-                once_more = not is_same and not shim.is_starting()
-                tried[key] = written, monotonic() + editables.ASK_AGAIN_AFTER if once_more else NEVER
-        if key in tried:
-            is_new = abs(time_ns() - written) < BEING_WRITTEN
-            return "again" if is_new or tried[key][1] != NEVER else "failed"
-    for finder in list(sys.meta_path):
-        # hatchling and pdm-backend use the finder of the `editables` library; the others have a class of their own.
-        if getattr(finder, "__module__", "") in (module, "editables.redirector") and finder not in finders:
-            ordered = answer_after_layer(finder, editable["layer"])
-            added_finders.extend([ordered, finder] if runs else [ordered])
-            place_finder(finder, ordered)
-            finders.append(finder)
-            shim.log("finder honored", editable["pth"])
-    return "done"
+    is_same = written == editable["written"]
+    if not is_same or monotonic() >= again_at:
+        tried[key] = editable["written"], 0.0  # if it is interrupted, it is run again at once
+        if run_line(editable, is_same):
+            del tried[key]
+            return "done"
+        once_more = not is_same and not shim.is_starting()
+        tried[key] = editable["written"], monotonic() + editables.ASK_AGAIN_AFTER if once_more else NEVER
+    is_new = abs(time_ns() - editable["written"]) < BEING_WRITTEN
+    return "again" if is_new or tried[key][1] != NEVER else "failed"
 
 
 def run_line(editable: "Editable", is_same: bool) -> bool:  # noqa: FBT001
@@ -153,25 +126,87 @@ def run_line(editable: "Editable", is_same: bool) -> bool:  # noqa: FBT001
     In a process that has started, what is no `Exception` is raised: Ctrl-C, for example, or what an alarm raises. If
     the same line has failed before, only Ctrl-C is.
     """
-    if editable["finder"] not in ran:
-        ran.append(editable["finder"])
     before = dict(sys.modules)
     try:
-        run_unlocked(exec, editable["line"], {})
-        text = "" if vars(sys.modules[editable["finder"]]).keys() - MODULE_NAMES else "its module is empty"
+        run_unlocked(load_finder, editable)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt) or not (is_same or isinstance(error, Exception))
         if interrupted and not shim.is_starting():
             raise
-        text = format_error(error)
+        shim.log("import line failed", editable["pth"], "%s\n%s" % (editable["line"], format_error(error)))
+        return False
     finally:
         for name, module in before.items():
             # Python does not start if the line removes `site` while that is being imported.
             if name not in sys.modules and getattr(getattr(module, "__spec__", None), "_initializing", False):
                 sys.modules[name] = module
-    if text:
-        shim.log("import line failed", editable["pth"], "%s\n%s" % (editable["line"], text))
-    return not text
+    return True
+
+
+def load_finder(editable: "Editable") -> None:
+    """Load a finder's module from its own layer, run the line, and add the finder's turn. Raises what they raise.
+
+    A layer above can have a module of the same name. That one stays in `sys.modules`.
+    """
+    name = editable["finder"]
+    spec: Any = spec_from_file_location(name, "%s/%s.py" % (editable["layer"].rstrip("/"), name))
+    code = spec.loader.get_code(name)
+    if not code.co_names:
+        raise ImportError("%s is empty" % spec.origin)
+    if "editables.redirector" in code.co_names:
+        add_turn(editable, find_in(read_map(code)))
+        return
+    first: Any = sys.modules.get(name)
+    module: Any = first
+    if getattr(first, "__file__", "") != spec.origin:  # `site` has not run it
+        module = module_from_spec(spec)
+        done = False
+        try:
+            ran.append(module)
+            sys.modules[name] = module
+            exec(code, vars(module))
+            exec(editable["line"], {})
+            done = True
+        finally:
+            if first is not None:
+                sys.modules[name] = first
+            elif not done:
+                sys.modules.pop(name, None)
+            if not done:
+                sys.meta_path[:] = [finder for finder in sys.meta_path if not is_from(finder, module)]
+    for finder in list(sys.meta_path):
+        if is_from(finder, module):
+            add_turn(editable, finder.find_spec)
+            answer_in_turn_only(finder)
+
+
+def is_from(finder: "Any", module: "ModuleType") -> bool:
+    """Return whether a module's code is what a finder runs to find a module."""
+    return getattr(getattr(finder, "find_spec", None), "__globals__", None) is vars(module)
+
+
+def read_map(code: "CodeType") -> "dict[str, str]":
+    """Return the modules that a finder's module of the `editables` library maps, each with its file.
+
+    hatchling and pdm-backend use that library. It has one finder for all layers, which would not know whose a name is.
+    So its module is run with a finder that only notes what it is given; `editables` itself is not imported.
+    """
+    names: dict[str, str] = {}
+    finder = Namespace(install=lambda: None, map_module=names.__setitem__)
+    library = Namespace(RedirectingFinder=finder)
+    exec(code, {"__builtins__": {"__import__": lambda *_: library}})
+    return names
+
+
+def find_in(names: "dict[str, str]") -> "Find":
+    """Return a `find_spec` that answers as the finder of `editables` does, for some names."""
+
+    def find_spec(
+        fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        return spec_from_file_location(fullname, names[fullname]) if fullname in names else None
+
+    return find_spec
 
 
 def format_error(error: BaseException) -> str:
@@ -217,57 +252,157 @@ def wait_for_others() -> bool:
     return False
 
 
-def place_finder(finder: "MetaPathFinderProtocol", ordered: "MetaPathFinderProtocol") -> None:
-    """Insert `ordered` directly before the path finder. If the finder itself is before that, move it to the end.
+def add_turn(editable: "Editable", find: "Find") -> None:
+    """Have a finder answer after its layer and those above, and before those below."""
+    turn = editable["layer"], find
+    if turn not in turns:  # as when this was interrupted
+        turns.append(turn)
+    ordered_for.clear()
+    if ordered not in sys.meta_path:
+        at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+        sys.meta_path.insert(at, ordered)
+    shim.log("finder honored", editable["pth"])
 
-    meson-python and scikit-build-core put their finders first, where they would win over every layer.
+
+def answer_in_turn_only(finder: "Any") -> None:
+    """Make a finder answer nothing where it put itself on `sys.meta_path`, as long as it is asked in its turn.
+
+    meson-python and scikit-build-core put their finders first, where they would win over every layer. setuptools puts
+    its own last, where it would answer for modules that the copy in a layer above does not have.
     """
-    at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
-    sys.meta_path.insert(at, ordered)
-    if sys.meta_path.index(finder) < at:
-        sys.meta_path.remove(finder)
-        sys.meta_path.append(finder)
-
-
-def answer_after_layer(finder: "MetaPathFinderProtocol", layer: str) -> "MetaPathFinderProtocol":
-    """Return a finder that has another one answer after its layer and those above, and before those below."""
+    original = finder.find_spec
+    own = getattr(finder, "__dict__", {}).get("find_spec")
 
     def find_spec(
         fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
+        return None if ordered in sys.meta_path else original(fullname, path, target)
+
+    finder.find_spec = staticmethod(find_spec) if isinstance(finder, type) else find_spec
+    set_aside.append((finder, find_spec, own))
+
+
+def find_in_turn(
+    fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+) -> "ModuleSpec | None":
+    """Answer for the finders of editable installs, each after its layer and before the next one.
+
+    What a finder raises ends the import, unless a layer above has the module: another copy below may be an old one.
+    """
+    for layer, find in order_turns():
+        if path is not None and is_shadowed(find, fullname):
+            continue
         try:
-            spec = finder.find_spec(fullname, path, target)
-        except Exception as error:  # the finder is also where it put itself, and raises there as without us
-            shim.log("finder failed", repr(finder), "%s: %r" % (fullname, error))
-            return None
-        if spec is None:
-            return None
-        if layer in sys.path:
-            entries = sys.path[: sys.path.index(layer) + 1]
-            if path is not None:
-                entries = find_above(path, entries, mapped.get(fullname.rpartition(".")[0], ""))
-            above = PathFinder.find_spec(fullname, entries) if entries else None
-            if above is not None and above.loader is not None:
-                return above
-            if path is not None and len(entries) == len(path):
-                return None  # the package is one from above, which has no such module
-        mapped[fullname] = place_of(spec)
-        return spec
-
-    ordered: Any = find_spec
-    ordered.find_spec = find_spec
-    return ordered  # type: ignore[no-any-return]  # a function with attributes
+            spec = find(fullname, path, target)
+        except Exception as error:
+            log_failure(find, fullname, error)
+            above = find_above(layer, fullname, path)
+            if above is None:
+                raise
+            return above
+        if spec is not None:
+            above = find_above(layer, fullname, path)
+            if above is None:
+                places[find, fullname] = list_places(spec)
+            return above or spec
+    return None
 
 
-def find_above(path: "Sequence[str]", above: "list[str]", own: str) -> "list[str]":
-    """Return the entries of a package's path that are in a path entry above, except the editable package's own."""
-    tops = tuple([top.rstrip("/") + "/" for top in above if top.startswith("/")])
-    return [entry for entry in path if entry.startswith(tops) and editables.normalize(entry) != own]
+def order_turns() -> "list[tuple[str, Find]]":
+    """Return the turns in the order of their layers. A layer that was taken off `sys.path` comes first."""
+    known = list_strings(sys.path)
+    if known != ordered_for:
+        ordered_for[:] = known
+        # Not sorted in place: another thread that imports meanwhile would see an empty list.
+        turns[:] = sorted(turns, key=lambda turn: known.index(turn[0]) if turn[0] in known else -1)
+    return list(turns)
 
 
-def place_of(spec: "ModuleSpec") -> str:
-    """Return the folder of a package, or the file of a module, normalized."""
-    return editables.normalize((spec.submodule_search_locations or [spec.origin or ""])[0])
+def list_strings(path: "Iterable[object]") -> "list[str]":
+    """Return the entries of a path that Python searches. Other code may put anything on it."""
+    return [entry for entry in path if isinstance(entry, str)]
+
+
+def find_above(layer: str, fullname: str, path: "Sequence[str] | None") -> "ModuleSpec | None":
+    """Return the spec of a module in a layer, or in what is above it; None if it has none, or only a namespace.
+
+    Of the path of a namespace package, these are the entries in a path entry above. A package that is one copy has all
+    its modules from there.
+    """
+    known = list_strings(sys.path)
+    entries = known[: known.index(layer) + 1] if layer in known else []
+    if path is not None:
+        tops = tuple([top.rstrip("/") + "/" for top in entries if top.startswith("/")])
+        is_one = list_own_path(fullname.rpartition(".")[0])
+        entries = [] if is_one else [entry for entry in list_strings(path) if entry.startswith(tops)]
+    spec = PathFinder.find_spec(fullname, entries) if entries else None
+    return spec if spec is not None and spec.loader is not None else None
+
+
+def is_shadowed(find: "Find", fullname: str) -> bool:
+    """Return whether a module's package was imported from another place than the one that a finder has for it.
+
+    The modules of two copies may not fit together.
+    """
+    package = fullname.rpartition(".")[0]
+    while package:
+        own = find_places(find, package)
+        path = own and list_own_path(package)
+        if path and own.isdisjoint(map(editables.normalize, path)):
+            return True
+        package = package.rpartition(".")[0]
+    return False
+
+
+def list_own_path(package: str) -> "list[str]":
+    """Return the path of an imported package that is one copy; empty for a namespace, which is all its copies.
+
+    `pkgutil.extend_path` makes a namespace of packages that have a file. It makes another list than importlib did.
+    """
+    module = sys.modules.get(package)
+    path: Any = getattr(module, "__path__", None)
+    spec = getattr(module, "__spec__", None)
+    is_one = getattr(spec, "origin", None) and getattr(spec, "submodule_search_locations", None) is path
+    return list_strings(path) if path and is_one else []
+
+
+def find_places(find: "Find", name: str) -> "frozenset[str]":
+    """Return where a finder has a module or package, asked once; empty if it does not have it."""
+    if (find, name) not in places:
+        found: frozenset[str] = frozenset()
+        try:
+            spec = find(name, None, None)
+            if spec is not None:
+                found = list_places(spec)
+        except Exception as error:
+            log_failure(find, name, error)
+            found = frozenset([""])  # it has the module, but nothing can be imported from there
+        places[find, name] = found
+    return places[find, name]
+
+
+def log_failure(find: "Find", name: str, error: "Exception") -> None:
+    """Log that a finder has raised an exception."""
+    shim.log("finder failed", repr(getattr(find, "__self__", find)), "%s: %r" % (name, error))
+
+
+def list_places(spec: "ModuleSpec") -> "frozenset[str]":
+    """Return the folders of a package, or the file of a module, normalized."""
+    return frozenset(map(editables.normalize, spec.submodule_search_locations or [spec.origin or ""]))
+
+
+def locate(name: str) -> "frozenset[str]":
+    """Return where the finders have a module or package; empty if none has it."""
+    for _, find in order_turns():
+        found = find_places(find, name)
+        if any(found):
+            return found
+    return frozenset()
+
+
+def has_place(place: str) -> bool:
+    """Return whether the finders have a module or package in a file or folder."""
+    return place in locate(place.rpartition("/")[2]) or any([place in found for found in list(places.values())])
 
 
 def find_imported(fullname: str) -> "ModuleSpec":
@@ -284,26 +419,9 @@ def find_imported(fullname: str) -> "ModuleSpec":
     def restore_spec(_module: "ModuleType") -> None:
         module.__spec__ = own
 
-    namespace: Any = type(sys.implementation)  # `types.SimpleNamespace`, without importing `types`
-    loader = namespace(create_module=return_module, exec_module=restore_spec)
+    loader = Namespace(create_module=return_module, exec_module=restore_spec)
     module.__spec__ = spec = ModuleSpec(fullname, loader)
     return spec
-
-
-def locate(name: str) -> str:
-    """Return where the finders have a module or package, asked once; empty if none has it."""
-    if name not in mapped:
-        mapped[name] = ""
-        for finder in finders:
-            try:
-                spec = finder.find_spec(name, None, None)
-            except Exception as error:
-                shim.log("finder failed", repr(finder), "%s: %r" % (name, error))
-                continue
-            if spec is not None:
-                mapped[name] = place_of(spec)
-                break
-    return mapped[name]
 
 
 # Roots
@@ -364,15 +482,29 @@ def find_latecomer(
 
 def forget_answers() -> None:
     """Drop cached answers."""
-    mapped.clear()
+    places.clear()
     asked_again.clear()
 
 
+ordered: "Any" = find_in_turn
+"""The finder directly before the path finder on `sys.meta_path`."""
+ordered.find_spec = find_in_turn
+
+
 def stop() -> None:
-    """Undo what was done for finders."""
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not any(finder is added for added in added_finders)]
-    for name in ran:
-        sys.modules.pop(name, None)
-    for known in (ran, finders, added_finders, tried):
+    """Undo what was done for finders: those that `site` installed answer where they put themselves."""
+    for finder, ours, own in set_aside:
+        if finder.find_spec is ours:  # other code may have patched it since; ours then calls the finder's own
+            if own is None:
+                del finder.find_spec
+            else:
+                finder.find_spec = own
+    sys.meta_path[:] = [
+        finder for finder in sys.meta_path if finder is not ordered and not any([is_from(finder, gone) for gone in ran])
+    ]
+    for module in ran:
+        if sys.modules.get(module.__name__) is module:
+            del sys.modules[module.__name__]
+    for known in (turns, ordered_for, ran, set_aside, tried):
         known.clear()
     forget_answers()

@@ -242,12 +242,11 @@ def allow_roots(register: "Any") -> None:
 def is_editable_file(file: object, *_more: object) -> bool:
     """Return whether a file is in a root or in a path that a finder maps, by whole path components. Raises nothing."""
     folder = editables.normalize(file) if isinstance(file, str) else ""
-    mapped = shim.loaded["finders"].mapped.values() if "finders" in shim.loaded else ()
+    finders = shim.loaded.get("finders")
     while folder:
-        above, _, name = folder.rpartition("/")
-        if folder in editables.served or locate(name) == folder or folder in mapped:
+        if folder in editables.served or (finders and finders.has_place(folder)):
             return True
-        folder = above
+        folder = folder.rpartition("/")[0]
     return False
 
 
@@ -265,11 +264,11 @@ def is_package(folder: str, name: str) -> bool:
     below = "/" + name.replace(".", "/")
     if folder.endswith(below) and folder[: -len(below)] in editables.served:
         return True
-    below = ""
-    while name and "finders" in shim.loaded:
-        location = locate(name)
-        if location:
-            return folder == location + below
+    below, finders = "", shim.loaded.get("finders")
+    while name and finders:
+        places = finders.locate(name)
+        if places:
+            return any([folder == place + below for place in places])
         name, _, last = name.rpartition(".")
         below = "/" + last + below
     return False
@@ -291,12 +290,6 @@ def lists(root: str, name: str) -> bool:
             names, wait = frozenset(), editables.ASK_AGAIN_AFTER
         listings[root] = names, monotonic() + wait
     return name in names
-
-
-def locate(name: str) -> str:
-    """Return the path to which the finders of editable installs map a module or package; empty if none does."""
-    finders = shim.loaded.get("finders")
-    return finders.locate(name) if finders else ""
 
 
 # How a function is patched, and restored

@@ -130,11 +130,11 @@ print(json.dumps({"first": kinds[0], "setuptools'": kinds.count("_EditableFinder
         assert find_both(OFF) == lower
         higher = copy_both_into(notebook.layers[1])
         assert find_both() == higher
-        # The shim's finders are functions; setuptools' class is asked once, through the second of them.
+        # The shim's finders are functions; the second of them asks setuptools' class, which stays where it put itself.
         assert notebook.ask(finders) == {
             "first": "find_watched",
             "setuptools'": 1,
-            "before the path finder": "find_spec",
+            "before the path finder": "find_in_turn",
         }
     finally:
         node.pip("uninstall", "--quiet", "--yes", "flatx")

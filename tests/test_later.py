@@ -202,7 +202,7 @@ import dbx_patch_sitecustomize as shim
 print(json.dumps({
     "imported from": seen[NAME],
     "json.tool": len(seen["json.tool"]),
-    "finders": len([f for f in shim.load("finders").finders if NAME in getattr(f, "__module__", "")]),
+    "finders": len([find for _, find in shim.load("finders").turns if NAME in find.__module__]),
     "roots": len([entry for entry in sys.path if entry.startswith(PROJECT)]),
     "entries on the path twice": len(sys.path) - len(set(sys.path)),
 }))

@@ -60,7 +60,7 @@ def describe(shim: Any, layer: Layer) -> dict[str, object]:
     return {
         "root on the path": layer.root in sys.path,
         "finders": len(finders),
-        "asked after their layers": len(shim.load("finders").finders),
+        "asked after their layers": len(shim.load("finders").turns),
         "lines recorded": len(shim.load("editables").honored),
         "lock held": shim.loading._is_owned(),  # noqa: SLF001 - public is only `acquire`, which would hide it
     }

@@ -99,9 +99,9 @@ def find_no_file(shim: Any, folder: Path) -> str:
 
 def fail_finder(shim: Any, folder: Path) -> str:
     finders = shim.load("finders")
-    finders.finders.append(finder := SimpleNamespace(find_spec=raise_error))
-    assert finders.locate("anything") == ""
-    return repr(finder)
+    finders.turns.append((str(folder), raise_error))
+    assert finders.locate("anything") == set()
+    return repr(raise_error)
 
 
 def honor_finders(shim: Any, folder: Path) -> str:

@@ -1,0 +1,265 @@
+"""The order in which copies of a package are asked: finders of editable installs answer after their own layer."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+BY_SETUPTOOLS = """
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import spec_from_file_location
+MAPPING = {mapping!r}
+class _EditableFinder:
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        parent = fullname.rpartition(".")[0]
+        if fullname in MAPPING:
+            file = MAPPING[fullname] + "/__init__.py"
+            return spec_from_file_location(fullname, file, submodule_search_locations=[MAPPING[fullname]])
+        return PathFinder.find_spec(fullname, [MAPPING[parent]]) if parent in MAPPING else None
+def install():
+    sys.meta_path.append(_EditableFinder)
+"""
+BY_MESON = """
+import os, sys
+from importlib.util import spec_from_file_location
+class MesonpyMetaFinder:
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in {mapping!r}:
+            if os.path.exists({folder!r} + "/broken"):
+                raise ImportError("rebuilding failed")
+            return spec_from_file_location(fullname, {mapping!r}[fullname] + "/__init__.py")
+def install():
+    sys.meta_path.insert(0, MesonpyMetaFinder())
+"""
+BY_EDITABLES = """
+from editables.redirector import RedirectingFinder as F
+F.install()
+"""
+
+
+class Layers:
+    """Three layers before everything else on `sys.path`, and a folder with projects."""
+
+    def __init__(self, folder: Path, shim: Any) -> None:
+        self.folder = folder
+        self.shim = shim
+        self.finders = shim.load("finders")
+        for name in ("high", "middle", "low"):
+            self.layer(name).mkdir(parents=True)
+        sys.path[:0] = [str(self.layer(name)) for name in ("high", "middle", "low")]
+
+    def layer(self, name: str) -> Path:
+        return self.folder / name / "site-packages"
+
+    def write_package(self, folder: Path, name: str, *modules: str, text: str = "") -> str:
+        """Write a package with some modules, and return its file."""
+        package = folder / name.replace(".", "/")
+        package.mkdir(parents=True)
+        for module in modules:
+            (package / f"{module}.py").write_text("")
+        (package / "__init__.py").write_text(text)
+        return f"{package}/__init__.py"
+
+    def copy(self, layer: str, name: str, *modules: str, text: str = "") -> str:
+        """Write a plain copy of a package into a layer."""
+        return self.write_package(self.layer(layer), name, *modules, text=text)
+
+    def project(self, project: str, name: str, *modules: str) -> str:
+        """Write a project with a package."""
+        return self.write_package(self.folder / project, name, *modules)
+
+    def write_finder(self, layer: str, style: str, names: Mapping[str, str], module: str) -> dict[str, list[str]]:
+        """Write what a backend writes to map some names to projects; return what the shim is told has changed."""
+        mapping = {name: f"{self.folder}/{project}/{name.replace('.', '/')}" for name, project in names.items()}
+        if style == BY_EDITABLES:
+            text = style + "".join(
+                f"F.map_module({name!r}, {path!r} + '/__init__.py')\n" for name, path in mapping.items()
+            )
+            line = f"import {module}\n"
+        else:
+            text = style.format(mapping=mapping, folder=str(self.folder))
+            line = f"import {module}; {module}.install()\n"
+        (self.layer(layer) / f"{module}.py").write_text(text)
+        (self.layer(layer) / f"{module}.pth").write_text(line)
+        return {str(self.layer(layer)): [f"{module}.pth"]}
+
+    def install(self, layer: str, style: str, names: Mapping[str, str], module: str = "_editable_impl_turns") -> None:
+        """Write what a backend writes, and have the shim honor it."""
+        self.shim.load("editables").honor(self.write_finder(layer, style, names, module))
+
+    def find(self, name: str) -> str | None:
+        """Return the file that an import of a name would run; None if there is none."""
+        importlib.invalidate_caches()
+        spec = importlib.util.find_spec(name)
+        return spec.origin if spec else None
+
+
+@pytest.fixture
+def layers(tmp_path: Path, shim: Any) -> Iterator[Layers]:
+    known = dict(sys.modules)
+    yield Layers(tmp_path, shim)
+    shim.stop()
+    for name in set(sys.modules) - set(known):
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("style", [BY_SETUPTOOLS, BY_MESON, BY_EDITABLES], ids=["setuptools", "meson", "editables"])
+def test_editable_install_wins_over_a_copy_below_and_loses_to_one_above(layers: Layers, style: str) -> None:
+    editable = layers.project("project", "turn_a")
+    layers.copy("low", "turn_a")
+    layers.install("middle", style, {"turn_a": "project"})
+
+    assert layers.find("turn_a") == editable
+    assert layers.find("turn_a") == editable
+    higher = layers.copy("high", "turn_a")
+    assert layers.find("turn_a") == higher
+
+
+def test_each_name_of_the_finder_that_editables_shares_has_the_turn_of_its_own_layer(layers: Layers) -> None:
+    """hatchling's `dev-mode-exact` and pdm-backend's `editables` use one finder with one map for all installs."""
+    above, below = layers.project("project", "turn_above"), layers.project("project", "turn_below")
+    plain = layers.copy("middle", "turn_below")
+    layers.copy("middle", "turn_above")
+    layers.install("high", BY_EDITABLES, {"turn_above": "project"}, "_editable_impl_above")
+    layers.install("low", BY_EDITABLES, {"turn_below": "project"}, "_editable_impl_below")
+
+    assert {name: layers.find(name) for name in ("turn_above", "turn_below")} == {
+        "turn_above": above,
+        "turn_below": plain,
+    }
+    layers.install("high", BY_EDITABLES, {"turn_below": "project"}, "_editable_impl_below")  # while the process runs
+    assert layers.find("turn_below") == below
+    assert "editables.redirector" not in sys.modules  # it is not needed
+
+
+@pytest.mark.parametrize("style", [BY_SETUPTOOLS, BY_EDITABLES], ids=["setuptools", "editables"])
+def test_install_into_a_higher_layer_takes_over_for_what_is_not_imported_yet(layers: Layers, style: str) -> None:
+    """The finder's module has the same name in both layers, as for two installs of one version."""
+    old = layers.project("old", "turn_imported", "first"), layers.project("old", "turn_later")
+    new = layers.project("new", "turn_imported", "first", "second"), layers.project("new", "turn_later")
+    layers.install("low", style, {"turn_imported": "old", "turn_later": "old"})
+    package = importlib.import_module("turn_imported")
+
+    layers.install("high", style, {"turn_imported": "new", "turn_later": "new"})
+
+    assert package.__file__ == old[0]
+    assert layers.find("turn_imported.first") == old[0].replace("__init__", "first")
+    assert layers.find("turn_imported.second") is None  # it would not fit the package that is imported
+    assert layers.find("turn_later") == new[1]
+    del sys.modules["turn_imported"]
+    assert layers.find("turn_imported") == new[0]
+
+
+def test_error_of_a_finder_ends_the_import_unless_a_higher_layer_has_the_module(layers: Layers) -> None:
+    """meson-python raises ImportError when a rebuild fails. A copy below may be an old one."""
+    editable = layers.project("project", "turn_built")
+    layers.copy("low", "turn_built")
+    layers.install("middle", BY_MESON, {"turn_built": "project"})
+    (layers.folder / "broken").touch()
+
+    with pytest.raises(ImportError, match="rebuilding failed"):
+        importlib.import_module("turn_built")
+    assert [event[0] for event in layers.shim.journal if event[0] == "finder failed"] == ["finder failed"]
+    (layers.folder / "broken").unlink()
+    assert layers.find("turn_built") == editable
+    (layers.folder / "broken").touch()
+    higher = layers.copy("high", "turn_built", "module")
+    importlib.invalidate_caches()
+    assert importlib.import_module("turn_built").__file__ == higher
+    assert layers.find("turn_built.module") == higher.replace("__init__", "module")
+    assert layers.find("turn_built.absent") is None
+
+
+@pytest.mark.parametrize("style", [BY_SETUPTOOLS, BY_MESON], ids=["setuptools", "meson"])
+def test_package_of_a_higher_layer_gets_no_module_of_the_editable_one(layers: Layers, style: str) -> None:
+    layers.project("project", "turn_wheel", "_speedups")
+    layers.project("project/turn_wheel", "sub", "deep")
+    names = dict.fromkeys(["turn_wheel", "turn_wheel.sub"], "project")
+    layers.install("low", style, names)
+    wheel = layers.copy("high", "turn_wheel")
+    layers.copy("high", "turn_wheel/sub")
+
+    assert importlib.import_module("turn_wheel").__file__ == wheel
+    assert importlib.import_module("turn_wheel.sub").__file__ == wheel.replace("__init__", "sub/__init__")
+    for name in ("turn_wheel._speedups", "turn_wheel.sub.deep"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n"],
+    ids=["without a file", "of pkgutil"],
+)
+def test_namespace_package_has_the_modules_of_all_its_copies(layers: Layers, text: str | None) -> None:
+    editable = layers.project("project", "turn_space.here")
+    names = {"turn_space.here": "project"}
+    if text is not None:
+        (layers.folder / "project/turn_space/__init__.py").write_text(text)
+        names["turn_space"] = "project"
+    wheel = layers.copy("high", "turn_space.there")
+    if text is not None:
+        (layers.layer("high") / "turn_space/__init__.py").write_text(text)
+    layers.install("low", BY_SETUPTOOLS, names)
+
+    assert importlib.import_module("turn_space.there").__file__ == wheel
+    assert importlib.import_module("turn_space.here").__file__ == editable
+
+
+@pytest.mark.parametrize("run_by", ["site", "the shim"])
+@pytest.mark.parametrize("style", [BY_SETUPTOOLS, BY_MESON], ids=["setuptools", "meson"])
+def test_stop_leaves_finders_as_site_would(layers: Layers, style: str, run_by: str) -> None:
+    layers.project("project", "turn_stop", "module")
+    changed = layers.write_finder("high", style, {"turn_stop": "project"}, "_editable_impl_turns")
+    if run_by == "site":
+        importlib.import_module("_editable_impl_turns").install()
+    before = list(sys.meta_path)
+    finders = [finder for finder in before if getattr(finder, "__module__", "") == "_editable_impl_turns"]
+    attributes = [dict(vars(finder)) for finder in finders]
+
+    layers.shim.load("editables").honor(changed)
+    assert [finder for finder in sys.meta_path if finder in before] == before  # nothing was moved
+    assert [finder.find_spec("turn_stop", None) for finder in finders] == [None] * len(finders)
+    assert layers.find("turn_stop") == f"{layers.folder}/project/turn_stop/__init__.py"
+    layers.shim.stop()
+
+    assert sys.meta_path == before
+    assert [dict(vars(finder)) for finder in finders] == attributes
+    assert all(finder.find_spec("turn_stop", None) is not None for finder in finders)
+    assert layers.find("turn_stop") == (f"{layers.folder}/project/turn_stop/__init__.py" if finders else None)
+
+
+def test_finder_answers_where_it_put_itself_when_other_code_removes_ours(layers: Layers) -> None:
+    """dlt documents a workaround that filters `sys.meta_path`."""
+    editable = layers.project("project", "turn_own")
+    layers.install("high", BY_SETUPTOOLS, {"turn_own": "project"})
+
+    sys.meta_path.remove(layers.finders.ordered)
+
+    assert layers.find("turn_own") == editable
+
+
+def test_odd_entries_of_a_path_are_skipped_as_python_skips_them(layers: Layers, tmp_path: Path) -> None:
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError
+
+        __hash__ = None  # type: ignore[assignment]
+
+    editable = layers.project("project", "turn_odd", "module")
+    layers.install("high", BY_SETUPTOOLS, {"turn_odd": "project"})
+    sys.path[:0] = [Odd(), tmp_path, None]  # type: ignore[list-item]
+    package = importlib.import_module("turn_odd")
+    package.__path__ = [*package.__path__, tmp_path, None]  # type: ignore[list-item]
+
+    assert importlib.import_module("turn_odd.module").__file__ == editable.replace("__init__", "module")
