@@ -193,9 +193,11 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
             done.append(editable)
         elif outcome == "again":
             again[editable["layer"]] = None
-        root = editable["root"]
-        if root and (root not in roots or root not in sys.path):
-            roots.setdefault(root, editable["layer"])
+        root, layer = editable["root"], editable["layer"]
+        moves = root and (root not in roots or is_above(layer, roots[root]))
+        if moves:
+            roots[root] = layer
+        if moves or (root and root not in sys.path):
             serve(root)
             new.append(root)
     if new:
@@ -209,6 +211,11 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
     if (added_roots or ran) and shim.is_starting() and site.ENABLE_USER_SITE:
         shim.watch_for("usercustomize", defer("finders", "find_usercustomize"))
     return again
+
+
+def is_above(layer: str, other: str) -> bool:
+    """Return whether a layer is before another one on `sys.path`."""
+    return layer != other and next((entry == layer for entry in sys.path if entry in (layer, other)), False)
 
 
 def serve(root: str) -> None:

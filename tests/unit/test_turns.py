@@ -160,6 +160,24 @@ def test_install_into_a_higher_layer_takes_over_for_what_is_not_imported_yet(lay
     assert layers.find("turn_imported") == new[0]
 
 
+def test_root_of_an_install_into_a_higher_layer_moves_up(layers: Layers) -> None:
+    """The same project, installed once more: in the next interpreter its root follows the higher layer, too."""
+    editable = layers.project("project", "turn_root")
+    root = str(layers.folder / "project")
+    layers.copy("middle", "turn_root")
+    honor = layers.shim.load("editables").honor
+
+    def install(layer: str) -> list[str]:
+        (layers.layer(layer) / "turn_root.pth").write_text(f"{root}\n")
+        honor({str(layers.layer(layer)): ["turn_root.pth"]})
+        return [entry.removeprefix(f"{layers.folder}/") for entry in sys.path if entry.startswith(str(layers.folder))]
+
+    assert install("low") == ["high/site-packages", "middle/site-packages", "low/site-packages", "project"]
+    assert install("high") == ["high/site-packages", "project", "middle/site-packages", "low/site-packages"]
+    assert layers.find("turn_root") == editable
+    assert install("middle") == ["high/site-packages", "project", "middle/site-packages", "low/site-packages"]
+
+
 def test_error_of_a_finder_ends_the_import_unless_a_higher_layer_has_the_module(layers: Layers) -> None:
     """meson-python raises ImportError when a rebuild fails. A copy below may be an old one."""
     editable = layers.project("project", "turn_built")
