@@ -86,12 +86,6 @@ def log(kind: "EventKind", subject: str, text: str = "") -> None:
             pass
 
 
-def set_hook_state(module: str, kind: "EventKind", reason: str = "") -> None:
-    """Log `hook patched` or `hook incompatible`, and make the second word of it the hook's state."""
-    hook_states[module] = kind[5:] + (": " + reason if reason else "")
-    log(kind, module, reason)
-
-
 def is_switched_on(variable: bytes) -> bool:
     """Return whether an environment variable is set to anything but the empty string or 0.
 
@@ -244,7 +238,8 @@ def find_hook(fullname: str, path: "Sequence[str] | None", target: "ModuleType |
     try:
         find: Find = load("hooks").find
     except Exception as error:
-        set_hook_state(fullname, "hook incompatible", repr(error))
+        hook_states[fullname] = "incompatible: %r" % error
+        log("hook incompatible", fullname, repr(error))
         return None
     return find(fullname, path, target)
 
@@ -254,11 +249,6 @@ def forget_answers() -> None:
     for part in ("finders", "hooks"):
         if part in loaded:
             loaded[part].forget_answers()
-
-
-def watch_for(fullname: str, find: "Find | None") -> None:
-    """Have imports of a name answered by a function, or by the other finders again if that is None."""
-    watched[fullname] = find
 
 
 shim = sys.modules.get(__name__)
@@ -272,6 +262,7 @@ known_path: "list[object]" = []
 layers: "dict[str, int | None]" = {}
 """Each layer, and its folder's modification time in nanoseconds when it was last listed."""
 watched: "dict[str, Find | None]" = dict.fromkeys(HOOKS, find_hook)
+"""The names that are answered by a function; by the other finders again if that is None."""
 watcher: "Any" = find_watched
 """The first finder on `sys.meta_path`.
 

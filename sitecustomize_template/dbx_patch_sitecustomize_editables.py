@@ -209,7 +209,7 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
     ran = "finders" in shim.loaded and shim.loaded["finders"].ran
     site: Any = sys.modules.get("site")
     if (added_roots or ran) and shim.is_starting() and site.ENABLE_USER_SITE:
-        shim.watch_for("usercustomize", defer("finders", "find_usercustomize"))
+        shim.watched["usercustomize"] = defer("finders", "find_usercustomize")
     return again
 
 

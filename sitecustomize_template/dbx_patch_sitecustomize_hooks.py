@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
+    from dbx_patch.sitecustomize_template import EventKind
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
 
@@ -116,9 +117,15 @@ def patch(fullname: str, module: "ModuleType") -> None:
     try:
         with patching:
             globals()[how](find_function(module, name))
-        shim.set_hook_state(fullname, "hook patched")
+        set_hook_state(fullname, "hook patched")
     except Exception as error:
-        shim.set_hook_state(fullname, "hook incompatible", explain(error))
+        set_hook_state(fullname, "hook incompatible", explain(error))
+
+
+def set_hook_state(module: str, kind: "EventKind", reason: str = "") -> None:
+    """Log `hook patched` or `hook incompatible`, and make the second word of it the hook's state."""
+    shim.hook_states[module] = kind[5:] + (": " + reason if reason else "")
+    shim.log(kind, module, reason)
 
 
 def explain(error: "Exception") -> str:
@@ -167,7 +174,7 @@ def answer_editables(function: "Any") -> None:
         except OSError as error:  # from the mount
             shim.log("root unavailable", folder, repr(error))
         except Exception as error:
-            shim.set_hook_state(function.__module__, "hook incompatible", explain(error))
+            set_hook_state(function.__module__, "hook incompatible", explain(error))
         if spec is None:
             spec = original(*args, **named)
         return spec
