@@ -193,13 +193,8 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
             done.append(editable)
         elif outcome == "again":
             again[editable["layer"]] = None
-        root, layer = editable["root"], editable["layer"]
-        moves = root and (root not in roots or is_above(layer, roots[root]))
-        if moves:
-            roots[root] = layer
-        if moves or (root and root not in sys.path):
-            serve(root)
-            new.append(root)
+        if editable["root"] and record_root(editable["root"], editable["layer"]):
+            new.append(editable["root"])
     if new:
         place_roots(new)
         shim.run_guarded(guard_roots, new)
@@ -213,9 +208,15 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
     return again
 
 
-def is_above(layer: str, other: str) -> bool:
-    """Return whether a layer is before another one on `sys.path`."""
-    return layer != other and next((entry == layer for entry in sys.path if entry in (layer, other)), False)
+def record_root(root: str, layer: str) -> bool:
+    """Record a root, and the highest layer that has it. Return whether it has to be placed on `sys.path`."""
+    if root in roots:
+        layer = next((entry for entry in sys.path if entry in (layer, roots[root])), layer)
+        if layer == roots[root] and root in sys.path:
+            return False
+    roots[root] = layer
+    serve(root)
+    return True
 
 
 def serve(root: str) -> None:

@@ -3,9 +3,11 @@
 # while the process runs, or when an import is about to fail, and is its `shim`. The rules at the top of that file hold
 # here as well.
 
+import _frozen_importlib as importlib
 import sys
 from _frozen_importlib import ModuleSpec, module_from_spec
 from _frozen_importlib_external import FileFinder, PathFinder, spec_from_file_location
+from _thread import get_ident
 from time import monotonic, time_ns
 
 TYPE_CHECKING = False
@@ -405,11 +407,15 @@ def has_place(place: str) -> bool:
     return place in locate(place.rpartition("/")[2]) or any([place in found for found in list(places.values())])
 
 
-def find_imported(fullname: str) -> "ModuleSpec":
-    """Return a spec for a module that an import line imported while it was being looked for.
+def find_imported(fullname: str) -> "ModuleSpec | None":
+    """Return a spec for a module that an import line imported while this thread was about to import it.
 
-    Without it, importlib would load the module a second time.
+    Without it, importlib would load the module a second time. Return None if only its spec is looked for, for example
+    by `importlib.util.find_spec`: the caller gets the module's own spec. Only an import has the module's lock.
     """
+    lock = importlib._module_locks.get(fullname, lambda: None)()  # type: ignore[attr-defined]
+    if getattr(lock, "owner", None) != get_ident():
+        return None
     module = sys.modules[fullname]
     own = module.__spec__
 

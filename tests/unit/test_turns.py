@@ -281,3 +281,20 @@ def test_odd_entries_of_a_path_are_skipped_as_python_skips_them(layers: Layers, 
     package.__path__ = [*package.__path__, tmp_path, None]  # type: ignore[list-item]
 
     assert importlib.import_module("turn_odd.module").__file__ == editable.replace("__init__", "module")
+
+
+def test_module_that_an_import_line_imports_keeps_its_own_spec_when_only_its_spec_is_looked_for(
+    layers: Layers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = layers.shim
+    file = layers.folder / "turn_both.py"
+    file.write_text("")
+    sys.path.append(str(layers.folder))
+    monkeypatch.setattr(sys, "meta_path", [shim.watcher, *sys.meta_path])
+    monkeypatch.setattr(shim, "honor_changes", lambda: importlib.import_module("turn_both"))
+
+    found = importlib.util.find_spec("turn_both")
+
+    assert found is sys.modules["turn_both"].__spec__
+    assert found is not None
+    assert found.origin == str(file)
