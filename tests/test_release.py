@@ -164,6 +164,4 @@ def test_bug_report_asks_for_what_the_tools_print() -> None:
 
     for command in ("dbx-patch doctor --json MODULE", "dbx-patch fingerprint"):
         assert f"`{command}`" in text
-        with pytest.raises(SystemExit) as stopped:
-            main([*command.split()[1:], "--help"])
-        assert stopped.value.code == 0
+        assert main([*command.split()[1:], "--help"]) == 0

@@ -39,10 +39,7 @@ def main(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str) -> Printed:
-        try:
-            code = run_command(arguments, prog="dbx-patch")
-        except SystemExit as stopped:  # argparse
-            code = int(stopped.code or 0)
+        code = run_command(arguments, prog="dbx-patch")
         output = capsys.readouterr()
         return code, output.out, output.err
 
