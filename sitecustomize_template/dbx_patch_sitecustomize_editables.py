@@ -22,6 +22,9 @@ PTH_LIMIT = 1 << 20
 """Bytes. The `.pth` file of an editable install has some hundreds."""
 ASK_AGAIN_AFTER = 1.0
 """Seconds before an absent root is asked again: on a workspace mount, each question is a network call."""
+LIBRARY = [getattr(sys.modules.get("os"), "__file__", "").rpartition("/")[0]]
+LIBRARY += [LIBRARY[0] + "/lib-dynload"]
+"""The folders of the standard library."""
 
 roots: "dict[str, str]" = {}
 """Each root of an editable install, as it is on `sys.path`, and the layer that it came from."""
@@ -29,6 +32,8 @@ added_roots: "set[str]" = set()
 """The roots that `site` had not put on the path."""
 served: "set[str]" = set()
 """All roots, normalized."""
+files: "dict[str, str]" = {}
+"""The `.pth` file of each root."""
 honored: "list[Editable]" = []
 """Every line that was found, except those of projects that were installed again from another folder."""
 
@@ -74,20 +79,36 @@ def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editab
 
 
 def read_pth(pth: str) -> "list[str]":
-    """Return the lines of a `.pth` file, decoded as Python decodes them.
+    """Return the lines of a `.pth` file, decoded as Python decodes them. Raises what `read_file` does."""
+    data = read_file(pth)
+    try:
+        text = data[3 if data.startswith(b"\xef\xbb\xbf") else 0 :].decode()
+    except UnicodeDecodeError:
+        import os
+
+        text = os.fsdecode(data)  # the locale's encoding, as `site` uses it; undecodable bytes of a path survive
+    if sys.version_info >= (3, 13):
+        return text.splitlines()  # from 3.13 on, `site` also splits at \f, \v and Unicode's line separators
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.split("\n")
+
+
+def read_file(path: str) -> bytes:
+    """Read a small file of an install.
 
     Raises OSError if the file can't be read. Raises ValueError if it must not be: it is world-writable, a link to or
     into something world-writable, or not a regular text file. A named pipe is opened without waiting for a writer.
     """
     try:
-        descriptor = posix.open(pth, posix.O_NONBLOCK | posix.O_NOFOLLOW)
+        descriptor = posix.open(path, posix.O_NONBLOCK | posix.O_NOFOLLOW)
     except OSError:
         import os
 
-        if not os.path.islink(pth):
+        if not os.path.islink(path):
             raise
-        refuse_open_folder(os.path.realpath(pth))
-        descriptor = posix.open(pth, posix.O_NONBLOCK)
+        refuse_open_folder(os.path.realpath(path))
+        descriptor = posix.open(path, posix.O_NONBLOCK)
     try:
         # fstat, not stat: the descriptor names the file that is read, whatever the path names by now.
         status = posix.fstat(descriptor)
@@ -100,17 +121,7 @@ def read_pth(pth: str) -> "list[str]":
         posix.close(descriptor)
     if b"\0" in data or len(data) != status.st_size:
         raise ValueError("it has NUL bytes" if b"\0" in data else "it changed while it was read")
-    try:
-        text = data[3 if data.startswith(b"\xef\xbb\xbf") else 0 :].decode()
-    except UnicodeDecodeError:
-        import os
-
-        text = os.fsdecode(data)  # the locale's encoding, as `site` uses it; undecodable bytes of a path survive
-    if sys.version_info >= (3, 13):
-        return text.splitlines()  # from 3.13 on, `site` also splits at \f, \v and Unicode's line separators
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.split("\n")
+    return data
 
 
 def refuse_open_folder(file: str) -> None:
@@ -193,7 +204,7 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
             done.append(editable)
         elif outcome == "again":
             again[editable["layer"]] = None
-        if editable["root"] and record_root(editable["root"], editable["layer"]):
+        if editable["root"] and record_root(editable["root"], editable["layer"], editable["pth"]):
             new.append(editable["root"])
     if new:
         place_roots(new)
@@ -208,13 +219,14 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
     return again
 
 
-def record_root(root: str, layer: str) -> bool:
-    """Record a root, and the highest layer that has it. Return whether it has to be placed on `sys.path`."""
+def record_root(root: str, layer: str, pth: str) -> bool:
+    """Record a root, with the highest layer that has it. Return whether it has to be placed on `sys.path`."""
     if root in roots:
-        layer = next((entry for entry in sys.path if entry in (layer, roots[root])), layer)
-        if layer == roots[root] and root in sys.path:
+        highest = next((entry for entry in sys.path if entry in (layer, roots[root])), layer)
+        if highest == roots[root] and root in sys.path:
             return False
-    roots[root] = layer
+        layer, pth = (highest, pth) if highest == layer else (highest, files[root])
+    roots[root], files[root] = layer, pth
     serve(root)
     return True
 
@@ -233,17 +245,19 @@ def place_roots(wanted: "Iterable[str]") -> None:
     """Put roots on `sys.path`, each directly after its layer.
 
     An editable install then wins over a copy in a lower layer, and loses to a copy above. `site` would append the root
-    to the end, after all layers. A root that is already before its layer stays there. Whether a folder exists is not
-    checked: `site` makes that check, which causes about half of the reported failures, because a workspace folder is
-    often not readable yet (https://github.com/databricks/cli/issues/1619).
+    to the end, after all layers. A root that is already before its layer stays there, and so does one that `site`
+    placed for a file that is not an editable install's. Whether a folder exists is not checked: `site` makes that
+    check, which causes about half of the reported failures, because a workspace folder is often not readable yet
+    (https://github.com/databricks/cli/issues/1619).
     """
-    by_layer: dict[str, list[str]] = {}
-    for root in wanted:
-        by_layer.setdefault(roots[root], []).append(root)
     known: list[Any] = sys.path  # other code may put anything on it
     order = list(known)
+    by_layer: dict[str, list[str]] = {}
+    for root in wanted:
+        if can_move(root, order):
+            by_layer.setdefault(roots[root], []).append(root)
     for layer, new in by_layer.items():
-        at = order.index(layer) + 1 if layer in order else len(order)  # the layer may have been taken off the path
+        at = find_place(layer, order)
         order[at:at] = new
     path: list[Any] = []
     seen: set[str] = set()
@@ -259,6 +273,56 @@ def place_roots(wanted: "Iterable[str]") -> None:
         path.append(entry)
     if path != known:
         known[:] = path  # in place: Spark Connect binds the list early
+
+
+def find_place(layer: str, path: "list[Any]") -> int:
+    """Return the index on a path at which a layer's installs belong: after the layer, and after the standard library.
+
+    A layer on PYTHONPATH is before the standard library, which no editable install replaces.
+    """
+    if layer not in path:  # it may have been taken off the path
+        return len(path)
+    at = path.index(layer) + 1
+    for folder in LIBRARY:
+        if folder in path[at:]:
+            at = path.index(folder, at) + 1
+    return at
+
+
+def can_move(root: str, path: "list[Any]") -> bool:
+    """Return whether a root can be moved up to its layer: if it is an editable install's, or next to its layer.
+
+    The metadata is read only where the file's name does not show it, and only for a root that would pass other entries.
+    """
+    layer = roots[root]
+    name = files.get(root, "").rpartition("/")[2]
+    if root not in path or root in added_roots or name.startswith(("_", "easy-install.pth")):  # flit writes `NAME.pth`
+        return True
+    passed = path[path.index(layer) + 1 : path.index(root)] if layer in path else path
+    if all([isinstance(entry, str) and normalize(entry) in served for entry in passed]):
+        return True
+    for name in posix.listdir(layer):
+        if name.endswith(".dist-info"):
+            try:
+                text = read_file("%s/%s/direct_url.json" % (layer.rstrip("/"), name))
+                project = parse_direct_url(text)
+            except (OSError, ValueError):  # most distributions have no such file
+                continue
+            if project and (normalize(root) + "/").startswith(normalize(project) + "/"):
+                return True
+    return False
+
+
+def parse_direct_url(data: bytes) -> str:
+    """Return the folder of an editable install from its `direct_url.json`, or the empty string.
+
+    The file is written by programs, and `json` would cost a start more than all of this.
+    """
+    data = b"".join(data.split())
+    if b'"editable":true' not in data:
+        return ""
+    first, *escaped = data.partition(b'"url":"file://')[2].partition(b'"')[0].split(b"%")
+    return (first + b"".join([bytes.fromhex(part[:2].decode()) + part[2:] for part in escaped])).decode()
 
 
 def normalize(path: str) -> str:
@@ -328,5 +392,5 @@ def stop() -> None:
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not find_root]
     known: list[Any] = sys.path  # other code may put anything on it
     known[:] = [entry for entry in known if not isinstance(entry, str) or entry not in added_roots]
-    for state in (roots, added_roots, served, honored):
+    for state in (roots, added_roots, served, files, honored):
         state.clear()

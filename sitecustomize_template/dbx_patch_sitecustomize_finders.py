@@ -328,15 +328,21 @@ def list_strings(path: "Iterable[object]") -> "list[str]":
 def find_above(layer: str, fullname: str, path: "Sequence[str] | None") -> "ModuleSpec | None":
     """Return the spec of a module in a layer, or in what is above it; None if it has none, or only a namespace.
 
+    The standard library counts as above every layer, also above one on PYTHONPATH.
+
     Of the path of a namespace package, these are the entries in a path entry above. A package that is one copy has all
     its modules from there.
     """
     known = list_strings(sys.path)
     entries = known[: known.index(layer) + 1] if layer in known else []
     if path is not None:
-        tops = tuple([top.rstrip("/") + "/" for top in entries if top.startswith("/")])
+        # The folder of the standard library has layers in it, but no namespace package.
+        above = [top for top in entries if top.startswith("/") and top not in editables.LIBRARY]
+        tops = tuple([top.rstrip("/") + "/" for top in above])
         is_one = list_own_path(fullname.rpartition(".")[0])
         entries = [] if is_one else [entry for entry in list_strings(path) if entry.startswith(tops)]
+    elif entries:
+        entries += [folder for folder in editables.LIBRARY if folder in known and folder not in entries]
     spec = PathFinder.find_spec(fullname, entries) if entries else None
     return spec if spec is not None and spec.loader is not None else None
 

@@ -85,16 +85,57 @@ print(json.dumps({
     assert (without_us["library started"], without_us["library left alone"]) == (False, True)
 
 
-def test_root_that_site_appended_moves_up_to_its_layer(notebook: Notebook, write: Write) -> None:
-    """The `.pth` files of flit, poetry-core and uv_build can sort after the one that lists the layers."""
-    root = notebook.node.root / "Workspace/z-project"
-    write(root / "z_module.py", "")
-    write(notebook.node.layer(notebook.environment) / "z_project.pth", f"{root}\n")
-    code = "import json, sys; print(json.dumps([e for e in sys.path if 'packages' in e or 'z-project' in e]))"
+def test_root_that_site_appended_moves_up_to_its_layer_if_it_is_an_editable_install_s(
+    notebook: Notebook, write: Write
+) -> None:
+    """The `.pth` files of flit, poetry-core and uv_build can sort after the one that lists the layers.
+
+    So can one that a person has written, and its folder can have another `numpy` than the layers.
+    """
+    editable, shared = (notebook.node.root / f"Workspace/z-{name}" for name in ("editable", "shared"))
+    layer = notebook.node.layer(notebook.environment)
+    for root in (editable, shared):
+        write(root / "z_module.py", "")
+        write(layer / f"{root.name}.pth", f"{root}\n")
+    direct_url = {"dir_info": {"editable": True}, "url": editable.as_uri()}
+    write(layer / "z_editable-1.0.dist-info/direct_url.json", json.dumps(direct_url))
+    code = "import json, sys; print(json.dumps([e for e in sys.path if 'packages' in e or 'Workspace/z-' in e]))"
 
     layers = notebook.layers[:-1]
-    assert notebook.ask(code, OFF) == [*layers, str(root)]
-    assert notebook.ask(code) == [layers[0], str(root), *layers[1:]]
+    assert notebook.ask(code, OFF) == [*layers, str(editable), str(shared)]
+    assert notebook.ask(code) == [layers[0], str(editable), *layers[1:], str(shared)]
+
+
+def test_editable_install_in_a_layer_on_pythonpath_replaces_no_module_of_python(
+    notebook: Notebook, write: Write
+) -> None:
+    vendored = notebook.node.root / "vendored"
+    modules = {"path": ("statistics", "path_module"), "finder": ("fractions", "finder_module")}
+    for style, names in modules.items():
+        for name in names:
+            write(vendored / style / f"{name}.py", "")
+    finder = f"""\
+import sys
+from importlib.util import spec_from_file_location
+class Finder:
+    def find_spec(name, *_):
+        return spec_from_file_location(name, f"{vendored}/finder/{{name}}.py") if name in {modules["finder"]} else None
+sys.meta_path.append(Finder)
+"""
+    layer = vendored / "site-packages"
+    write(layer / "_editable_impl_path.pth", f"{vendored}/path\n")
+    write(layer / "_editable_impl_finder.pth", "import _editable_impl_finder\n")
+    write(layer / "_editable_impl_finder.py", finder)
+
+    found = {name: find_module(notebook, name, {"PYTHONPATH": str(layer)}) for name in sum(modules.values(), ())}
+
+    library = notebook.node.root / "usr/lib" / notebook.node.version
+    assert found == {
+        "statistics": f"{library}/statistics.py",
+        "path_module": f"{vendored}/path/path_module.py",
+        "fractions": f"{library}/fractions.py",
+        "finder_module": f"{vendored}/finder/finder_module.py",
+    }
 
 
 def test_editable_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_above(

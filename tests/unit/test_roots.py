@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,11 @@ import pytest
 LAYERS = ["/own/site-packages", "/runtime/site-packages", "/usr/dist-packages"]
 
 
-def place(shim: Any, path: list[Any], roots: dict[str, str]) -> list[Any]:
-    """Place roots, each from a layer, on a path; return the path."""
+def place(shim: Any, path: list[Any], roots: dict[str, str], file: str = "p.pth") -> list[Any]:
+    """Place roots, each from a file in a layer, on a path; return the path."""
     editables = shim.load("editables")
     editables.roots.update(roots)
+    editables.files.update({root: f"{layer}/{file}" for root, layer in roots.items()})
     for root in roots:
         editables.serve(root)
     sys.path[:] = path
@@ -33,8 +36,83 @@ def test_roots_of_one_layer_keep_their_order(shim: Any) -> None:
     assert path == [LAYERS[0], "/b", "/a", LAYERS[1], LAYERS[2], "/c"]
 
 
-def test_root_that_site_appended_moves_up_to_its_layer(shim: Any) -> None:
-    assert place(shim, [*LAYERS, "/p"], {"/p": LAYERS[0]}) == [LAYERS[0], "/p", *LAYERS[1:]]
+@pytest.mark.parametrize(
+    "file", ["__editable__.p-1.0.pth", "_editable_impl_p.pth", "_editable_skbc_p.pth", "_p.pth", "easy-install.pth"]
+)
+def test_root_that_site_appended_moves_up_to_its_layer(shim: Any, file: str) -> None:
+    """Only backends give a file such a name. The layer does not exist, so its metadata is not read."""
+    assert place(shim, [*LAYERS, "/p"], {"/p": LAYERS[0]}, file) == [LAYERS[0], "/p", *LAYERS[1:]]
+
+
+def write_metadata(layer: Path, distribution: str, direct_url: str) -> None:
+    """Write the `direct_url.json` of a distribution."""
+    folder = layer / f"{distribution}.dist-info"
+    folder.mkdir(parents=True)
+    folder.joinpath("direct_url.json").write_text(direct_url)
+
+
+EDITABLE = '{"dir_info": {"editable": true}, "url": "file:///Workspace/Users/me%40x/gr%C3%BC%C3%9Fe"}'
+OF_PIP_AND_POETRY = {
+    "pip": EDITABLE,
+    "uv": '{"url":"file:///Workspace/Users/me%40x/gr%C3%BC%C3%9Fe","dir_info":{"editable":true},"subdirectory":null}',
+    "poetry": '{\n  "dir_info": {\n    "editable": true\n  },\n  "url": "file:///.fuse-mounts/wsfs/Users/me%40x"\n}',
+}
+NOT_EDITABLE = {
+    "no metadata": None,
+    "another project": EDITABLE.replace("%40x", "%40y"),
+    "a folder whose name begins with it": EDITABLE.replace("%9Fe", "%9F"),
+    "not editable": EDITABLE.replace("true", "false"),
+    "from an archive": '{"archive_info": {}, "url": "https://example.com/p.whl"}',
+    "a broken escape": EDITABLE.replace("%40", "%4"),
+    "not UTF-8": EDITABLE.replace("%C3", "%FF"),
+    "empty": "",
+}
+ROOT = "/Workspace/Users/me@x/gr\u00fc\u00dfe/src"
+
+
+def place_unmarked(shim: Any, layer: Path, direct_url: str | None) -> list[str]:
+    """Place a root that `site` put on the path for a file that may be written by hand, and return the path."""
+    layer.mkdir(exist_ok=True)
+    write_metadata(layer, "without-1.0", "")
+    write_metadata(layer, "another-1.0", '{"archive_info": {}, "url": "https://example.com/p.whl"}')
+    if direct_url is not None:
+        write_metadata(layer, "project-1.0", direct_url)
+    return place(shim, [str(layer), LAYERS[1], ROOT, LAYERS[2]], {ROOT: str(layer)})
+
+
+@pytest.mark.parametrize("writer", OF_PIP_AND_POETRY)
+def test_root_moves_if_the_metadata_of_an_editable_install_names_it(shim: Any, tmp_path: Path, writer: str) -> None:
+    """`flit`, `poetry-core` and `uv_build` write `NAME.pth`."""
+    path = place_unmarked(shim, tmp_path / "site-packages", OF_PIP_AND_POETRY[writer])
+
+    assert path == [f"{tmp_path}/site-packages", ROOT, *LAYERS[1:]]
+
+
+@pytest.mark.parametrize("case", NOT_EDITABLE)
+def test_root_that_site_placed_for_another_file_stays_there(shim: Any, tmp_path: Path, case: str) -> None:
+    path = place_unmarked(shim, tmp_path / "site-packages", NOT_EDITABLE[case])
+
+    assert path == [f"{tmp_path}/site-packages", LAYERS[1], ROOT, LAYERS[2]]
+
+
+def test_metadata_is_not_read_for_a_root_that_passes_no_other_entry(shim: Any) -> None:
+    """The layers do not exist, so to list one would raise."""
+    path = place(
+        shim,
+        ["/before", LAYERS[0], "/p", "/q", *LAYERS[1:]],
+        dict.fromkeys(["/p", "/q", "/absent", "/before"], LAYERS[0]),
+    )
+
+    assert path == ["/before", LAYERS[0], "/p", "/q", "/absent", *LAYERS[1:]]
+
+
+def test_root_is_placed_after_the_standard_library(shim: Any) -> None:
+    """A layer on PYTHONPATH is before it. So is its root, which can have a `statistics.py`."""
+    library = [f"{os.__file__.removesuffix('/os.py')}{folder}" for folder in ("", "/lib-dynload")]
+
+    path = place(shim, [LAYERS[0], *library, LAYERS[1]], {"/p": LAYERS[0], "/q": LAYERS[1]})
+
+    assert path == [LAYERS[0], *library, "/p", LAYERS[1], "/q"]
 
 
 def test_root_that_is_before_its_layer_stays_there(shim: Any) -> None:

@@ -48,7 +48,7 @@ F.install()
 
 
 class Layers:
-    """Three layers before everything else on `sys.path`, and a folder with projects."""
+    """Three layers after everything else on `sys.path`, and a folder with projects."""
 
     def __init__(self, folder: Path, shim: Any) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Layers:
         self.finders = shim.load("finders")
         for name in ("high", "middle", "low"):
             self.layer(name).mkdir(parents=True)
-        sys.path[:0] = [str(self.layer(name)) for name in ("high", "middle", "low")]
+        sys.path += [str(self.layer(name)) for name in ("high", "middle", "low")]
 
     def layer(self, name: str) -> Path:
         return self.folder / name / "site-packages"
