@@ -50,6 +50,24 @@ print(json.dumps({
     "journal": [": ".join(event) for event in shim.journal],
 }))
 """
+RUN_AND_IMPORT = """\
+import json, os, subprocess, sys
+shim = sys.modules["dbx_patch_sitecustomize"]
+environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+codes = [subprocess.run(command, env=environ, stdout=subprocess.DEVNULL).returncode for command in commands]
+try:
+    import sys_path_init  # a hook's module, which this node lacks
+except Exception as error:
+    failing = f"{type(error).__name__}: {error}"
+import testx
+print(json.dumps({
+    "version": shim.VERSION,
+    "commands": codes,
+    "failing import": failing,
+    "part missing": any(event[0] == "part unusable" for event in shim.journal),
+    "editable": testx.__file__.endswith("/src/testx/__init__.py"),
+}))
+"""
 
 
 @pytest.fixture
@@ -216,6 +234,27 @@ def test_older_version_is_replaced_and_a_newer_one_is_kept_without_force(ready: 
     assert ready.snapshot() == newer
     run_and_check(ready, "dbx_patch.install", "--force")
     assert without_times(ready.snapshot()) == without_times(current)
+
+
+@foreign_only
+def test_python_that_runs_while_the_shim_is_upgraded_and_uninstalled_goes_on(ready: Node) -> None:
+    """It keeps its editable installs. What needs a part that it has not loaded behaves as without the shim."""
+    ready.install_editable(ready.copy_project("testx"))
+    run_and_check(ready, "dbx_patch.install")
+    make_older(ready.layer(ready.runtime).resolve())
+    commands = [[ready.python, "-m", f"dbx_patch.{name}"] for name in ("install", "uninstall")]
+
+    answer = ready.make_notebook().ask(
+        f"commands = {[list(map(str, command)) for command in commands]}\n{RUN_AND_IMPORT}"
+    )
+
+    assert answer == {
+        "version": "0.0.1",
+        "commands": [0, 0],
+        "failing import": "ModuleNotFoundError: No module named 'sys_path_init'",
+        "part missing": True,
+        "editable": True,
+    }
 
 
 @pytest.mark.matrix
