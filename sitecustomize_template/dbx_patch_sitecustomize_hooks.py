@@ -154,16 +154,20 @@ def answer_editables(function: "Any") -> None:
     databricks-connect since 12.2) have it, under a mangled name.
     """
     parameters = function.__code__.co_varnames[:2]
+    attribute = ""
 
     def find_spec(original: "Any", /, *args: "Any", **named: "Any") -> "ModuleSpec | None":
+        nonlocal attribute
         try:
-            hook, name = args[:2] if len(args) > 1 else (*args, *[named[key] for key in parameters[len(args) :]])
+            hook, name = args if len(args) == 2 else (*args, *[named[key] for key in parameters[len(args) :]])[:2]
         except KeyError:  # a call that the hook itself refuses
             return original(*args, **named)  # type: ignore[no-any-return]
         spec: ModuleSpec | None = None
         folder = ""
         try:
-            finder = find_file_finder(hook)
+            finder = vars(hook).get(attribute)
+            if not isinstance(finder, FileFinder):  # the first call, or the hook is of another class
+                attribute, finder = find_file_finder(hook)
             folder, package = finder.path, name.rpartition(".")[0]
             if (folder, package) in packages:
                 spec = finder.find_spec(name)
@@ -182,11 +186,11 @@ def answer_editables(function: "Any") -> None:
     divert(function, find_spec)
 
 
-def find_file_finder(hook: object) -> "FileFinder":
-    """Return the file finder that a path entry finder keeps. Raises UnknownShapeError if it has none."""
-    for value in vars(hook).values():
+def find_file_finder(hook: object) -> "tuple[str, FileFinder]":
+    """Return the file finder that a path entry finder keeps, and its attribute. Raises UnknownShapeError if none."""
+    for name, value in vars(hook).items():
         if isinstance(value, FileFinder):
-            return value
+            return name, value
     raise UnknownShapeError("%s keeps no file finder" % type(hook).__name__)
 
 
