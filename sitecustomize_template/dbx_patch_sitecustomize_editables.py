@@ -20,6 +20,15 @@ DIGEST = ""
 
 PTH_LIMIT = 1 << 20
 """Bytes. The `.pth` file of an editable install has some hundreds."""
+MARKS = (
+    b"\nclass ScikitBuildRedirectingFinder",
+    b"from editables.redirector import RedirectingFinder",
+    b"\nclass MesonpyMetaFinder",
+    b"\nclass _EditableFinder",
+)
+"""What each build backend writes into the module of its finder."""
+MARK_WITHIN = 1 << 16
+"""Bytes of a finder's module in which its mark is. The largest, scikit-build-core's, has it in the first 15,000."""
 ASK_AGAIN_AFTER = 1.0
 """Seconds before an absent root is asked again: on a workspace mount, each question is a network call."""
 LIBRARY = [getattr(sys.modules.get("os"), "__file__", "").rpartition("/")[0]]
@@ -130,6 +139,27 @@ def refuse_open_folder(file: str) -> None:
         raise ValueError("it is a link into a world-writable folder")
 
 
+def is_finder(layer: str, name: str) -> bool:
+    """Return whether a module in a layer is the finder of an editable install, by its name or by what is in it.
+
+    Older releases of the backends give it other names: `_NAME_editable` is scikit-build-core's before 1.0, and `_NAME`
+    that of `editables` before 0.3. Only modules with the names of today are reported when they are missing.
+    """
+    if name.startswith(("__editable___", "_editable_")) or name.endswith("_editable_loader"):
+        return True
+    if not name.startswith("_"):
+        return False
+    try:
+        descriptor = posix.open("%s/%s.py" % (layer, name), posix.O_NONBLOCK)
+        try:
+            data = posix.read(descriptor, MARK_WITHIN)
+        finally:
+            posix.close(descriptor)
+    except OSError:  # as for a line of any other package
+        return False
+    return any([mark in data for mark in MARKS])
+
+
 def check_module(module: str) -> int:
     """Return when a finder's module was written. Raises OSError if it is not there, ValueError if it must not be run.
 
@@ -156,8 +186,7 @@ def check_module(module: str) -> int:
 def parse_line(layer: str, pth: str, line: str) -> "Editable":
     """Parse a line as `site` does, but without asking the file system about a path.
 
-    A finder's module is beside its `.pth` file. Its name is the one that setuptools, editables, scikit-build-core or
-    meson-python gives it. Raises ValueError if it must not be run.
+    A finder's module is beside its `.pth` file. Raises ValueError if it must not be run.
     """
     imports = line.startswith(("import ", "import\t"))
     line = line.rstrip()
@@ -165,9 +194,7 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
     written = 0
     if imports:
         name = line[7:].partition(";")[0].strip()
-        if name.isidentifier() and (
-            name.startswith(("__editable___", "_editable_")) or name.endswith("_editable_loader")
-        ):
+        if name.isidentifier() and is_finder(layer, name):
             try:
                 written = check_module("%s/%s.py" % (layer, name))
                 finder = name

@@ -204,7 +204,8 @@ def find_project(distribution: metadata.Distribution | None, roots: list[str]) -
 def find_name(distribution: metadata.Distribution | None, pth: Path, roots: list[str]) -> str:
     """Return a project's name: from its metadata, or else from its `.pth` file, or its folder in `easy-install.pth`."""
     stem = Path(roots[0]).name if pth.name == "easy-install.pth" and roots else pth.stem
-    stripped = stem.removeprefix("__editable__.").removeprefix("_editable_impl_").removesuffix("-editable")
+    stripped = stem.removeprefix("__editable__.").removeprefix("_editable_impl_")
+    stripped = stripped.removesuffix("-editable").removesuffix("_editable")
     return canonicalize_name(read_header(distribution, "Name") or stripped.strip("_.-") or stem)
 
 

@@ -161,6 +161,52 @@ def test_import_line_names_a_finder_if_a_build_backend_wrote_it(layer: Path, lin
     assert parsed["root"] == (f"{layer}/import" if line == "import" else "")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_finder"),
+    [
+        pytest.param(
+            "_p_editable", "import sys\nclass ScikitBuildRedirectingFinder(X):\n", True, id="scikit-build-core"
+        ),
+        pytest.param("_p", "from editables.redirector import RedirectingFinder as F\n", True, id="editables"),
+        pytest.param("_p", "import sys\nclass MesonpyMetaFinder(X):\n", True, id="meson-python"),
+        pytest.param("_p", "import sys\nclass _EditableFinder:\n", True, id="setuptools"),
+        pytest.param("_p_editable", "print('a name alone is not enough')\n", False, id="another package's"),
+        pytest.param("_p", "# ScikitBuildRedirectingFinder\n", False, id="mentions a finder"),
+        pytest.param("_p", "#" * 100_000 + "\nclass _EditableFinder:\n", False, id="far down"),
+        pytest.param("_p_editable", None, False, id="absent"),
+    ],
+)
+def test_finder_of_an_older_backend_is_known_by_what_is_in_its_module(
+    layer: Path,
+    journal: dict[Any, None],
+    name: str,
+    text: str | None,
+    is_finder: bool,  # noqa: FBT001
+) -> None:
+    """scikit-build-core named it `_NAME_editable` before 1.0, and `editables` `_NAME` before 0.3."""
+    if text is not None:
+        write(layer / f"{name}.py", text)
+
+    parsed = editables.parse_line(str(layer), f"{layer}/{name}.pth", f"import {name}")
+
+    assert parsed["finder"] == (name if is_finder else "")
+    assert list(journal) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_odd_file_with_the_name_of_a_module_is_no_finder(layer: Path, make: Callable[[str], None]) -> None:
+    make(f"{layer}/_p.py")
+
+    assert editables.parse_line(str(layer), f"{layer}/_p.pth", "import _p")["finder"] == ""
+
+
+def test_finder_of_an_older_backend_is_refused_where_others_can_write_it(layer: Path) -> None:
+    write(layer / "_p.py", "from editables.redirector import RedirectingFinder as F\n", 0o666)
+
+    with pytest.raises(ValueError, match="world-writable"):
+        editables.parse_line(str(layer), f"{layer}/_p.pth", "import _p")
+
+
 def test_finder_whose_module_is_not_in_the_layer_is_missing(layer: Path, journal: dict[Any, None]) -> None:
     pth = f"{layer}/p.pth"
 

@@ -32,7 +32,8 @@ SYSTEM = r"[A-Za-z0-9_.-]{1,20}"
 OWN_PTH = "zzz_dbx_patch.pth"
 """The `.pth` file that loads the shim in slot 3."""
 PTH = (
-    *("__editable__.*.pth", "_editable_impl_*.pth", "_editable_skbc_*.pth", "*-editable.pth", "easy-install.pth"),
+    *("__editable__.*.pth", "_editable_impl_*.pth", "_editable_skbc_*.pth", "_*_editable.pth", "*-editable.pth"),
+    "easy-install.pth",
     *("distutils-precedence.pth", "*-nspkg.pth", "_virtualenv.pth", OWN_PTH, "*.pth"),
 )
 """The kinds of `.pth` files, as patterns of their names. The last matches any other."""

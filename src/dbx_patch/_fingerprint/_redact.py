@@ -37,7 +37,7 @@ PACKAGES = {name.partition(".")[0] for name in HOOK_MODULES}.union(
     " six".split()
 )
 """The packages whose modules and types are named, beside the standard library."""
-FINDERS = ("__editable___*_finder", "_editable_impl_*", "_editable_skbc_*", "_*_editable_loader")
+FINDERS = ("__editable___*_finder", "_editable_impl_*", "_editable_skbc_*", "_*_editable", "_*_editable_loader")
 FINDER_TYPES = frozenset(
     {"MesonpyMetaFinder", "ScikitBuildRedirectingFinder", "_EditableFinder", "_EditableNamespaceFinder"}
 )
