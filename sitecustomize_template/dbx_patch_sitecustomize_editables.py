@@ -252,7 +252,8 @@ def record_root(root: str, layer: str, pth: str) -> bool:
         highest = next((entry for entry in sys.path if entry in (layer, roots[root])), layer)
         if highest == roots[root] and root in sys.path:
             return False
-        layer, pth = (highest, pth) if highest == layer else (highest, files[root])
+        if highest != layer:
+            layer, pth = highest, files[root]
     roots[root], files[root] = layer, pth
     serve(root)
     return True

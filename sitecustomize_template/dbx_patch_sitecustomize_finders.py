@@ -442,7 +442,9 @@ def find_imported(fullname: str) -> "ModuleSpec | None":
 def find_usercustomize(fullname: str, path: object, target: object) -> "ModuleSpec":
     """Answer the last import that `site` makes, without searching the roots that we added: nothing touches those."""
     shim.watched[fullname] = None
-    spec = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry not in editables.added_roots])
+    spec = PathFinder.find_spec(
+        fullname, [entry for entry in list_strings(sys.path) if entry not in editables.added_roots]
+    )
     if spec is None:
         raise ModuleNotFoundError("No module named %r" % fullname, name=fullname)
     return spec

@@ -130,9 +130,13 @@ def test_root_of_a_layer_that_has_left_the_path_is_placed_last(shim: Any) -> Non
 
 
 def test_entries_that_are_not_paths_stay_where_they_are(shim: Any) -> None:
-    odd = [7, None, b"/bytes", "__editable__.p-1.0.finder.__path_hook__", "", ""]
+    odd = [7, None, b"/bytes", Path("/p"), ["unhashable"], "__editable__.p-1.0.finder.__path_hook__", "", ""]
 
     assert place(shim, [*odd, *LAYERS], {"/p": LAYERS[2]}) == [*odd, *LAYERS, "/p"]
+    with pytest.raises(ModuleNotFoundError):
+        shim.load("finders").find_usercustomize("usercustomize", None, None)
+    shim.stop()
+    assert sys.path == [*odd, *LAYERS]
 
 
 def test_root_of_the_file_system_takes_nothing_else_off_the_path(shim: Any) -> None:
