@@ -371,13 +371,23 @@ def guard_roots(new: "list[str]") -> None:
         finder = sys.path_importer_cache.get(root)
         if finder is not None:  # `site` put the root on the path, and an import has searched it
             shim.run_guarded(guard, finder)
+        else:  # it may have been absent then, which Python remembers
+            sys.path_importer_cache.pop(root, None)
 
 
 def find_root(path: object) -> "FileFinder":
-    """Return the finder of a root: a path hook. Raises ImportError for other paths, and when Python's hook does."""
+    """Return the finder of a root, whether it exists or not: a path hook. Raises ImportError for other paths.
+
+    Python's own hook refuses an absent folder. So this makes the finder that the hook would make.
+    """
     if not isinstance(path, str) or normalize(path) not in served:
         raise ImportError("not a root")
-    finder: Any = sys.path_hooks[find_path_hook()](path)
+    hook: Any = sys.path_hooks[find_path_hook()]
+    try:
+        given = dict(zip(hook.__code__.co_freevars, [cell.cell_contents for cell in hook.__closure__]))  # noqa: B905 - new in 3.10
+        finder: Any = given["cls"](path, *given["loader_details"])
+    except (AttributeError, KeyError, TypeError):  # a Python that makes it in another way
+        finder = hook(path)
     shim.run_guarded(guard, finder)
     return finder  # type: ignore[no-any-return]
 

@@ -7,6 +7,7 @@ import _frozen_importlib as importlib
 import sys
 from _frozen_importlib import ModuleSpec, module_from_spec
 from _frozen_importlib_external import FileFinder, PathFinder, spec_from_file_location
+from _frozen_importlib_external import _NamespacePath as NamespacePath  # type: ignore[attr-defined]
 from _thread import get_ident
 from time import monotonic, time_ns
 
@@ -33,6 +34,8 @@ BEING_WRITTEN = 10_000_000_000
 NEVER = float("inf")
 HONORED_WITHIN = 1.0
 """Seconds that an import waits while another thread honors an install."""
+NOT_OF_THE_MOUNT = (12, 23, 24)
+"""ENOMEM, ENFILE and EMFILE: the process or the machine has too little of something, and the root may well be there."""
 Namespace: "Any" = type(sys.implementation)  # `types.SimpleNamespace`, without importing `types`
 turns: "list[tuple[str, Find]]" = []
 """The layers of editable installs that have a finder, each with the finder's `find_spec`."""
@@ -47,8 +50,8 @@ places: "dict[tuple[Find, str], frozenset[str]]" = {}
 tried: "dict[tuple[str, str], tuple[int, float]]" = {}
 """Each import line that has failed or was interrupted, by its layer and finder: when the finder's module was written,
 and from when on, by the monotonic clock, the line can be run again."""
-asked_again: "list[float]" = []
-"""When the absent roots were last asked again, by the monotonic clock."""
+others_at = [0.0]
+"""When roots that have another finder, such as Databricks', can be asked again, by the monotonic clock."""
 
 
 # Installs that are made while the process runs
@@ -451,16 +454,40 @@ def find_usercustomize(fullname: str, path: object, target: object) -> "ModuleSp
 
 
 class RootFinder(FileFinder):
-    """Finds modules in a root, and treats an error of the mount as an absent folder: it would end every import."""
+    """Finds modules in a root that can be absent for a while, as a folder on a workspace mount can.
+
+    Python itself would never ask the folder again. This asks it when a name is looked for that it could have, so a copy
+    in a lower layer is not used once the root is back, but only once a second, because each question is a network call.
+    """
+
+    is_absent = False
+    ask_again_at = 0.0
 
     def find_spec(self, fullname: str, target: "ModuleType | None" = None) -> "ModuleSpec | None":
-        try:
-            return super().find_spec(fullname, target)
-        except OSError as error:
-            shim.log("root unavailable", self.path, repr(error))
-            if sys.path_importer_cache.get(self.path) is self:
-                sys.path_importer_cache[self.path] = None
+        """Find a module. An error of the mount means that the root is absent: it would end every import."""
+        if self.is_absent and monotonic() < self.ask_again_at:
             return None
+        was_absent = self.is_absent
+        spec = None
+        try:
+            spec = super().find_spec(fullname, target)
+            self.is_absent = self._path_mtime == -1  # type: ignore[attr-defined]  # it ignores errors of its `stat`
+        except OSError as error:
+            if error.errno in NOT_OF_THE_MOUNT:
+                raise
+            shim.log("root unavailable", self.path, repr(error))
+            self.is_absent = True
+        if self.is_absent:
+            self.ask_again_at = monotonic() + editables.ASK_AGAIN_AFTER
+        elif was_absent:
+            shim.log("root available", self.path)
+            update_namespaces()
+        return spec
+
+    def invalidate_caches(self) -> None:
+        """Forget what the root has, and ask it at the next import."""
+        super().invalidate_caches()
+        self.ask_again_at = 0.0
 
 
 def guard(finder: FileFinder) -> None:
@@ -469,35 +496,38 @@ def guard(finder: FileFinder) -> None:
         finder.__class__ = RootFinder
 
 
+def update_namespaces() -> None:
+    """Have each namespace package look for its portions again when it is used, as after a change of `sys.path`."""
+    NamespacePath._epoch = getattr(NamespacePath, "_epoch", 0) + 1
+
+
 def find_latecomer(
     fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
 ) -> "ModuleSpec | None":
-    """Ask absent roots again when an import is about to fail.
+    """Look again for the portions of a namespace package when the import of a module in it is about to fail.
 
-    Python remembers an absent folder in `sys.path_importer_cache` for as long as the process runs.
+    Python looks for them once. A root that was absent then can have another portion.
     """
-    if path is not None:
+    if not isinstance(path, NamespacePath):
         return None
-    cache = sys.path_importer_cache
-    absent = [root for root in editables.roots if cache.get(root, cache) is None and root in sys.path]
-    if not absent:
+    now = monotonic()
+    found = [sys.path_importer_cache.get(root) for root in editables.roots]
+    due = [
+        finder
+        for finder in found
+        if getattr(finder, "is_absent", True) and now >= getattr(finder, "ask_again_at", others_at[0])
+    ]
+    if not due:
         return None
-    import os
-
-    if asked_again and monotonic() < asked_again[0] + editables.ASK_AGAIN_AFTER:
-        return None
-    asked_again[:] = [monotonic()]
-    present = list(filter(os.path.isdir, absent))  # one call each; Python's path hooks would make four or more
-    for root in present:
-        shim.log("root available", root)
-        cache.pop(root, None)
-    return PathFinder.find_spec(fullname, present)
+    others_at[0] = now + editables.ASK_AGAIN_AFTER
+    update_namespaces()
+    return PathFinder.find_spec(fullname, path)
 
 
 def forget_answers() -> None:
     """Drop cached answers."""
     places.clear()
-    asked_again.clear()
+    others_at[0] = 0.0
 
 
 ordered: "Any" = find_in_turn

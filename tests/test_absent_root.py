@@ -177,7 +177,7 @@ def test_start_asks_no_more_of_the_folder_than_site_does(
         for name in projects.names:
             folder = projects.folder / name
             with_us, without_us = count_calls(projects, folder, python), count_calls(projects, folder, python, OFF)
-            assert with_us == without_us
+            assert with_us <= without_us  # Python asks first whether a root that it searches is a folder
             assert (with_us > 0) == ((python, name) in opens)
 
 

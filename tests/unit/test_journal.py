@@ -175,15 +175,14 @@ def break_part(shim: Any, folder: Path) -> str:
 
 
 def let_root_appear(shim: Any, folder: Path) -> str:
-    root = f"{folder}/root"
-    write_pth(folder, f"{root}\n")
-    honor_layer(shim, folder)
-    sys.path_importer_cache[root] = None  # as an import leaves it that finds no folder there
-    Path(root).mkdir()
-    Path(root, "a_late_module.py").touch()
-    spec = shim.load("finders").find_latecomer("a_late_module")
-    assert spec.origin == f"{root}/a_late_module.py"
-    return root
+    shim.load("editables").serve(f"{folder}/root")
+    finder = shim.load("editables").find_root(f"{folder}/root")
+    assert finder.find_spec("a_late_module") is None
+    finder.invalidate_caches()
+    Path(finder.path).mkdir()
+    Path(finder.path, "a_late_module.py").touch()
+    assert finder.find_spec("a_late_module").origin == f"{finder.path}/a_late_module.py"
+    return str(finder.path)
 
 
 def honor_root(shim: Any, folder: Path) -> str:
