@@ -15,11 +15,15 @@ BUILD = "_00000000"
 
 
 def make_older(layer: Path, version: str = "0.0.1") -> None:
-    """Make the shim that is installed in a layer another version's, with the same code."""
+    """Make the shim that is installed in a layer another version's, with the same code.
+
+    Its byte code is removed. If all this takes less than a second, Python could not tell that it is the former one's.
+    """
     for part in find_parts(layer / SHIM):
-        stem, _, build = part.stem.rpartition("_")
+        name = part.stem.rpartition("_")[0] + BUILD
         part.write_bytes(fill(part.read_text(), {"VERSION": version}))
-        for file in (part, *layer.glob(f"__pycache__/{part.stem}.*.pyc")):
-            file.rename(file.with_name(file.name.replace(f"{stem}_{build}", stem + BUILD)))
+        part.rename(part.with_stem(name))
     shim = layer / SHIM
     shim.write_bytes(fill(shim.read_text(), {"VERSION": version, "BUILD": BUILD}))
+    for byte_code in layer.glob(f"__pycache__/{shim.stem}*.pyc"):
+        byte_code.unlink()
