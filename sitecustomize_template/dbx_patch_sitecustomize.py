@@ -43,6 +43,10 @@ LIVE_NAME = "dbx_patch_sitecustomize"
 """The name of this module in `sys.modules`; `sitecustomize.py` loads it under that name."""
 JOURNAL_LIMIT = 500
 """Events. The journal lives as long as the interpreter."""
+NOT_INSTALLED = getattr(sys, "stdlib_module_names", ())
+"""The names of the standard library, which no install replaces. A layer on a slow mount is not asked at their imports.
+
+Once Python 3.9 need not start with this file, this can be `sys.stdlib_module_names` itself."""
 SETTLED_AFTER = 100_000_000
 """Nanoseconds after which the next change of a folder has a different modification time."""
 
@@ -215,12 +219,13 @@ def find_watched(
 ) -> "ModuleSpec | None":
     """Answer for watched names, and honor new installs: this is the first finder on `sys.meta_path`.
 
-    New installs are looked for when a top-level name is imported. Any other import costs one look-up in a dict.
+    New installs are looked for when a top-level name is imported that is not one of the standard library's. Any other
+    import costs one look-up in a dict.
     """
     find = watched.get(fullname)
     if find is not None:
         return find(fullname, path, target)
-    if path is None:
+    if path is None and fullname not in NOT_INSTALLED:
         known = fullname in sys.modules  # a module that is being reloaded
         if known and fullname == __name__:
             return __spec__

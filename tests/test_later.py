@@ -263,7 +263,11 @@ print(json.dumps({"while nothing changes": while_nothing_changes, "after a chang
     assert asked["after a change"] == [asked["layer"]]
 
 
-def test_import_of_a_submodule_asks_no_layer_and_that_of_a_top_level_name_each_layer_once(notebook: Notebook) -> None:
+def test_layers_are_asked_once_at_the_import_of_a_name_that_an_install_can_have(notebook: Notebook) -> None:
+    """A layer can be on a mount, where each question is a network call.
+
+    No install has a module of another package or of the standard library.
+    """
     code = """
 import email.mime.text, json, sys
 shim = sys.modules["dbx_patch_sitecustomize"]
@@ -273,16 +277,23 @@ shim.posix = type(sys.implementation)(**vars(real))
 shim.posix.stat = lambda folder: asked.append(folder) or real.stat(folder)
 import email.mime.nonmultipart, email.mime.message
 for_submodules = list(asked)
+import colorsys, sched
+for_standard_library = list(asked)
 try:
     import no_such_module
 except ModuleNotFoundError:
     pass
 layers = list(filter(shim.is_layer, sys.path))
-print(json.dumps({"for submodules": for_submodules, "for a top-level name": asked, "layers": layers}))
+print(json.dumps({
+    "for submodules": for_submodules,
+    "for the standard library": for_standard_library,
+    "for a top-level name": asked,
+    "layers": layers,
+}))
 """
     asked = notebook.ask(code)
 
-    assert asked["for submodules"] == []
+    assert asked["for submodules"] == asked["for the standard library"] == []
     assert sorted(asked["for a top-level name"]) == sorted(asked["layers"]) != []
 
 

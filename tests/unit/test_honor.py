@@ -180,6 +180,29 @@ def test_interrupt_after_any_call_holds_no_lock_and_loses_no_install(shim: Any, 
     assert not interrupted  # the last call has been reached
 
 
+def test_import_of_a_module_of_the_standard_library_asks_no_layer(
+    shim: Any, honored: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer can be on a mount, where each question is a network call. No install replaces such a module."""
+    asked: list[str] = []
+    posix = shim.posix
+
+    def ask(path: str) -> os.stat_result:
+        asked.append(path)
+        status: os.stat_result = posix.stat(path)
+        return status
+
+    monkeypatch.setattr(shim, "posix", SimpleNamespace(**(vars(posix) | {"stat": ask})))
+
+    for name in ("colorsys", "msvcrt", "json.tool"):
+        shim.find_watched(name, ["/a/package"] if "." in name else None)
+    for_python = list(asked)
+    shim.find_watched("a_name_that_is_not_there")
+
+    assert (for_python, asked) == ([], [str(honored.path)])
+    assert describe(shim, honored) == HONORED
+
+
 @pytest.mark.parametrize("half", ["", "class Finder:\n    def find_sp", "raise ImportError\n"])
 def test_finder_that_was_half_written_is_run_when_it_is_complete(shim: Any, honored: Layer, half: str) -> None:
     """To complete a file does not change its folder's modification time."""
