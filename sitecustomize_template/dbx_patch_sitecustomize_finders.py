@@ -112,7 +112,7 @@ def honor(editable: "Editable") -> str:
     its layer.
     """
     key = editable["layer"], editable["finder"]
-    written, again_at = tried.get(key, (0, 0.0))
+    written, again_at = tried.get(key, (-1, 0.0))
     is_same = written == editable["written"]
     if not is_same or monotonic() >= again_at:
         tried[key] = editable["written"], 0.0  # if it is interrupted, it is run again at once
