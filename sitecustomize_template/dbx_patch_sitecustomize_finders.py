@@ -381,8 +381,10 @@ def find_places(find: "Find", name: str) -> "frozenset[str]":
     """Return where a finder has a module or package, asked once; empty if it does not have it."""
     if (find, name) not in places:
         found: frozenset[str] = frozenset()
+        # scikit-build-core's finder for an install in place searches the path that it is given.
+        path = getattr(sys.modules.get(name.rpartition(".")[0]), "__path__", None)
         try:
-            spec = find(name, None, None)
+            spec = find(name, path, None)
             if spec is not None:
                 found = list_places(spec)
         except Exception as error:

@@ -41,6 +41,18 @@ class MesonpyMetaFinder:
 def install():
     sys.meta_path.insert(0, MesonpyMetaFinder())
 """
+IN_PLACE = """
+import sys
+from importlib.machinery import PathFinder
+class ScikitBuildInplaceFinder:
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in {mapping!r}:
+            spec = PathFinder.find_spec(fullname, path or [{folder!r} + "/project"])
+            spec.loader_state = "in place"
+            return spec
+def install():
+    sys.meta_path.insert(0, ScikitBuildInplaceFinder())
+"""
 BY_EDITABLES = """
 from editables.redirector import RedirectingFinder as F
 F.install()
@@ -232,6 +244,21 @@ def test_namespace_package_has_the_modules_of_all_its_copies(layers: Layers, tex
 
     assert importlib.import_module("turn_space.there").__file__ == wheel
     assert importlib.import_module("turn_space.here").__file__ == editable
+
+
+def test_finder_that_searches_the_path_it_is_given_answers_for_all_of_its_package(layers: Layers) -> None:
+    """As scikit-build-core's does for an install in place. The project has another package with a subpackage's name."""
+    package = layers.project("project", "turn_place")
+    layers.project("project/turn_place", "sub", "deep")
+    layers.project("project", "sub")
+    layers.install("high", IN_PLACE, {"turn_place": "project"})
+    importlib.import_module("turn_place.sub")
+
+    layers.finders.forget_answers()  # as importlib.invalidate_caches does
+    spec = importlib.util.find_spec("turn_place.sub.deep")
+
+    assert spec is not None
+    assert (spec.origin, spec.loader_state) == (package.replace("__init__", "sub/deep"), "in place")
 
 
 @pytest.mark.parametrize("run_by", ["site", "the shim"])
