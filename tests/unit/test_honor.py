@@ -241,10 +241,13 @@ def test_import_line_that_fails_is_run_twice_and_again_when_its_module_changes(
     assert describe(shim, honored) == HONORED
 
 
+@pytest.mark.parametrize("changed_at", [AN_HOUR_AGO, 0], ids=["", "in 1970"])
 @pytest.mark.parametrize(("raised", "raises"), [("SystemExit", 1), ("KeyboardInterrupt", 2)])
-def test_import_line_that_always_exits_raises_once(shim: Any, honored: Layer, raised: str, raises: int) -> None:
-    """Other imports would never work again. But Ctrl-C may come twice."""
-    honored.write_finder(f"raise {raised}\n")
+def test_import_line_that_always_exits_raises_once(
+    shim: Any, honored: Layer, raised: str, raises: int, changed_at: int
+) -> None:
+    """Other imports would never work again. But Ctrl-C may come twice. Reproducible images date files to 1970."""
+    honored.write_finder(f"raise {raised}\n", changed_at)
 
     counted = 0
     for _ in range(2):
