@@ -171,6 +171,8 @@ def check_module(module: str) -> int:
 
         refuse_open_folder(os.path.realpath(module))
         status = posix.stat(module)
+    if status.st_mode & 0o170000 != 0o100000:  # to open a named pipe would wait for a writer
+        raise ValueError("its finder %s is not a regular file" % module)
     if status.st_mode & 0o002:
         raise ValueError("its finder %s is world-writable" % module)
     cache = module.rpartition("/")[0] + "/__pycache__"

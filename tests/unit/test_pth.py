@@ -292,25 +292,30 @@ def replace_by_link(module: Path, target: Path) -> None:
     module.symlink_to(target)
 
 
-OPEN_MODULES: dict[str, Callable[[Path], None]] = {
+def replace_by_pipe(module: Path) -> None:
+    module.unlink()
+    os.mkfifo(module)
+
+
+REFUSED_MODULES: dict[str, Callable[[Path], None]] = {
     "world-writable": lambda module: module.chmod(0o666),
     "link to a world-writable file": lambda module: replace_by_link(module, write(module.with_name("x"), "", 0o666)),
     "link into a world-writable folder": lambda module: replace_by_link(module, make_open_folder(module) / "target"),
     "byte code that is world-writable": lambda module: module.with_name("__pycache__").chmod(0o777),
+    "a pipe without a writer": replace_by_pipe,
+    "link to a folder": lambda module: replace_by_link(module, module.parent),
 }
 
 
-@pytest.mark.parametrize("case", OPEN_MODULES)
-def test_finder_that_others_can_write_is_refused_with_its_file(
-    layer: Path, journal: dict[Any, None], case: str
-) -> None:
+@pytest.mark.parametrize("case", REFUSED_MODULES)
+def test_finder_that_must_not_be_run_is_refused_with_its_file(layer: Path, journal: dict[Any, None], case: str) -> None:
     """By the rule for `.pth` files: both are run."""
     pth = write(layer / "_editable_impl_p.pth", "import _editable_impl_p\n")
     module = write(layer / "_editable_impl_p.py", "")
     (layer / "__pycache__").mkdir(mode=0o755)
     assert [editable["finder"] for editable in editables.read_editables(str(layer))] == ["_editable_impl_p"]
 
-    OPEN_MODULES[case](module)
+    REFUSED_MODULES[case](module)
 
     assert editables.read_editables(str(layer)) == []
     assert [event[:2] for event in journal] == [("file refused", str(pth))]
