@@ -13,6 +13,7 @@ import pytest
 from tests.lab.interpreters import Interpreter, find_interpreters, find_running_interpreter
 from tests.lab.missing import missing
 from tests.lab.node import Node, Notebook
+from tests.lab.projects import Backends, fetch_backends
 from tests.lab.templates import find_changed, make_once
 from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhouse, unpack_pyspark
 from tests.progress import ProgressPlugin
@@ -167,6 +168,15 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield make_once(shared / "lab/wheels", fill_wheelhouse).resolve()
     changed = find_changed(shared / "lab/templates")
     assert changed == [], "a test has changed a file that nodes share; see tests/lab/templates.py"
+
+
+@pytest.fixture(scope="session")
+def backends(wheelhouse: Path) -> Backends:
+    """All build backends, and uv; fetched once for all test processes."""
+    try:
+        return Backends(make_once(wheelhouse.with_name("backends"), fetch_backends))
+    except FetchError as error:
+        missing(f"the wheels of the build backends: {error}")
 
 
 @pytest.fixture

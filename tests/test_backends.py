@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.missing import missing
 from tests.lab.node import OFF, Node, Notebook
 from tests.lab.projects import (
     BY_MATURIN,
@@ -20,12 +19,10 @@ from tests.lab.projects import (
     VERSION,
     Backends,
     Project,
-    fetch_backends,
     install_projects,
     write_files,
 )
 from tests.lab.trace import trace
-from tests.lab.wheels import FetchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,15 +51,6 @@ def describe_all(packages):
 PACKAGES = {project.name: project.package for project in PROJECTS}
 DESCRIBE = f"{QUESTIONS}print(json.dumps(describe_all({PACKAGES!r})))"
 RUNNING = f"{QUESTIONS}print('ready', flush=True)\nsys.stdin.read()\nprint(json.dumps(describe_all({PACKAGES!r})))"
-
-
-@pytest.fixture(scope="session")
-def backends(tmp_path_factory: pytest.TempPathFactory) -> Backends:
-    """All build backends, and uv."""
-    try:
-        return fetch_backends(tmp_path_factory.mktemp("backends"))
-    except FetchError as error:
-        missing(f"the wheels of the build backends: {error}")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.lab.wheels import pip
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tests.lab.node import Node
 
@@ -179,9 +179,22 @@ PROJECTS = (*BY_PIP, *BY_UV_PIP, BY_UV_SYNC, *BY_UV_WORKSPACE, BY_DEVELOP, BY_MA
 class Backends:
     """The backends, in folders that are on the path while projects are installed: no layer gets any of them."""
 
-    wheels: Path
-    new: Path
-    old: Path
+    folder: Path
+
+    @property
+    def wheels(self) -> Path:
+        """What was downloaded."""
+        return self.folder / "wheels"
+
+    @property
+    def new(self) -> Path:
+        """The backends and uv."""
+        return self.folder / "new"
+
+    @property
+    def old(self) -> Path:
+        """An old setuptools."""
+        return self.folder / "old"
 
     def environ(self, folder: Path) -> dict[str, str]:
         """The environment in which builds find a folder's backends and their programs, and no index is asked."""
@@ -196,7 +209,7 @@ class Backends:
 
 def fetch_backends(folder: Path) -> Backends:
     """Download the backends and unpack them. Raises FetchError if the package index does not have them."""
-    backends = Backends(folder / "wheels", folder / "new", folder / "old")
+    backends = Backends(folder)
     pip("download", "--quiet", *FOR_ALL, "--dest", backends.wheels, *BACKENDS, "editables")
     offline = ("--no-index", f"--find-links={backends.wheels}", "--no-compile")
     pip("install", "--quiet", *FOR_ALL, *offline, "--target", backends.new, *BACKENDS)
@@ -235,17 +248,17 @@ def uv_pip_install(node: Node, backends: Backends) -> None:
 def uv_environ(backends: Backends) -> dict[str, str]:
     """The environment in which uv uses no other Python, no configuration, and no cache of the machine."""
     return {
-        "UV_CACHE_DIR": str(backends.new.with_name("uv-cache")),
+        "UV_CACHE_DIR": str(backends.folder / "uv-cache"),
         "UV_NO_CONFIG": "1",
         "UV_PYTHON_DOWNLOADS": "never",
     }
 
 
-def pip_install(node: Node, backends: Backends) -> None:
+def pip_install(node: Node, backends: Backends, projects: Iterable[Project] = BY_PIP) -> None:
     """Install projects with one run of pip, because starting pip takes longer than an install."""
     requirements = node.root / "requirements.txt"
     with requirements.open("w") as file:
-        for project in BY_PIP:
+        for project in projects:
             mode = project.editable_mode
             settings = f' --config-settings "editable_mode={mode}"' if mode else ""
             file.write(f"-e {project.folder(node)}{settings}\n")

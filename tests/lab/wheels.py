@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -76,11 +78,13 @@ def fetch_py4j(folder: Path) -> Path:
     return folder
 
 
-def pip(*arguments: str | Path) -> None:
+def pip(*arguments: str | Path, environ: Mapping[str, str] | None = None) -> None:
     """Run the tests' own pip. Raises FetchError with what it said if it fails."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(
+            command, env={**os.environ, **(environ or {})}, capture_output=True, text=True, timeout=900, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise FetchError(str(error)) from error
     if done.returncode:
