@@ -74,7 +74,7 @@ def describe(template: str) -> "dict[str, Any]":
     facts["sitecustomizes"] = find_sitecustomizes([entry for entry in sys.path if entry and entry not in later])
     facts["has_virtualenv"] = PathFinder.find_spec("virtualenv") is not None
     editables = shim.load("editables")
-    opened = editables.find_opened_layers()
+    opened = shim.load("finders").find_opened_layers()
     facts["layers"] = []
     for layer in filter(shim.is_layer, sys.path):
         found = editables.read_editables(layer) if os.path.isdir(layer) else []

@@ -20,15 +20,8 @@ DIGEST = ""
 
 PTH_LIMIT = 1 << 20
 """Bytes. The `.pth` file of an editable install has some hundreds."""
-MARKS = (
-    b"\nclass ScikitBuildRedirectingFinder",
-    b"from editables.redirector import RedirectingFinder",
-    b"\nclass MesonpyMetaFinder",
-    b"\nclass _EditableFinder",
-)
-"""What each build backend writes into the module of its finder."""
-MARK_WITHIN = 1 << 16
-"""Bytes of a finder's module in which its mark is. The largest, scikit-build-core's, has it in the first 15,000."""
+NOT_EDITABLE = ("distutils-precedence.pth", "-nspkg.pth")
+"""What setuptools names other files of its own. A runtime's layer has some, and reading one costs a start 0.1 %."""
 ASK_AGAIN_AFTER = 1.0
 """Seconds before an absent root is asked again: on a workspace mount, each question is a network call."""
 LIBRARY = [getattr(sys.modules.get("os"), "__file__", "").rpartition("/")[0]]
@@ -50,14 +43,6 @@ honored: "list[Editable]" = []
 # Editable .pth files
 
 
-def find_opened_layers() -> "set[str]":
-    """Return the folders whose `.pth` files `site` reads. Other layers are on `sys.path` as plain entries."""
-    site = sys.modules.get("site")
-    if site is None:  # python -S
-        return set()
-    return {*site.getsitepackages(), site.USER_SITE if site.ENABLE_USER_SITE else ""}
-
-
 def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editable]":
     """Return the lines of a layer's editable installs, in the order in which `site` honors lines.
 
@@ -66,7 +51,7 @@ def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editab
     """
     found: list[Editable] = []
     for name in shim.list_pth(layer) if names is None else names:
-        if name.startswith("."):
+        if name[0] == "." or name.endswith(NOT_EDITABLE):
             continue
         pth = "%s/%s" % (layer.rstrip("/"), name)
         editables: list[Editable] = []
@@ -74,7 +59,7 @@ def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editab
             for line in filter(None, read_pth(pth)):
                 editable = parse_line(layer, pth, line)
                 root = editable["root"]
-                if shim.is_layer(root):
+                if "-packages" in root and shim.is_layer(root):
                     break  # this file lays out `sys.path`, as the one in a notebook's layer does
                 if editable["finder"] or (root and "/site-packages/" not in root and "/dist-packages/" not in root):
                     editables.append(editable)
@@ -116,7 +101,7 @@ def read_file(path: str) -> bytes:
 
         if not os.path.islink(path):
             raise
-        refuse_open_folder(os.path.realpath(path))
+        shim.load("finders").refuse_open_folder(os.path.realpath(path))
         descriptor = posix.open(path, posix.O_NONBLOCK)
     try:
         # fstat, not stat: the descriptor names the file that is read, whatever the path names by now.
@@ -133,58 +118,6 @@ def read_file(path: str) -> bytes:
     return data
 
 
-def refuse_open_folder(file: str) -> None:
-    """Raise ValueError if the folder of a file that a link leads to is world-writable."""
-    if posix.stat(file.rpartition("/")[0]).st_mode & 0o002:
-        raise ValueError("it is a link into a world-writable folder")
-
-
-def is_finder(layer: str, name: str) -> bool:
-    """Return whether a module in a layer is the finder of an editable install, by its name or by what is in it.
-
-    Older releases of the backends give it other names: `_NAME_editable` is scikit-build-core's before 1.0, and `_NAME`
-    that of `editables` before 0.3. Only modules with the names of today are reported when they are missing.
-    """
-    if name.startswith(("__editable___", "_editable_")) or name.endswith("_editable_loader"):
-        return True
-    if not name.startswith("_"):
-        return False
-    try:
-        descriptor = posix.open("%s/%s.py" % (layer, name), posix.O_NONBLOCK)
-        try:
-            data = posix.read(descriptor, MARK_WITHIN)
-        finally:
-            posix.close(descriptor)
-    except OSError:  # as for a line of any other package
-        return False
-    return any([mark in data for mark in MARKS])
-
-
-def check_module(module: str) -> int:
-    """Return when a finder's module was written. Raises OSError if it is not there, ValueError if it must not be run.
-
-    The rule is that for `.pth` files. It holds for the folder of its byte code too, which Python runs instead.
-    """
-    status = posix.lstat(module)
-    if status.st_mode & 0o170000 == 0o120000:
-        import os
-
-        refuse_open_folder(os.path.realpath(module))
-        status = posix.stat(module)
-    if status.st_mode & 0o170000 != 0o100000:  # to open a named pipe would wait for a writer
-        raise ValueError("its finder %s is not a regular file" % module)
-    if status.st_mode & 0o002:
-        raise ValueError("its finder %s is world-writable" % module)
-    cache = module.rpartition("/")[0] + "/__pycache__"
-    try:
-        is_open = posix.stat(cache).st_mode & 0o002
-    except OSError:  # there is none
-        return status.st_mtime_ns
-    if is_open:
-        raise ValueError("the byte code of its finder in %s is world-writable" % cache)
-    return status.st_mtime_ns
-
-
 def parse_line(layer: str, pth: str, line: str) -> "Editable":
     """Parse a line as `site` does, but without asking the file system about a path.
 
@@ -196,9 +129,9 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
     written = 0
     if imports:
         name = line[7:].partition(";")[0].strip()
-        if name.isidentifier() and is_finder(layer, name):
+        if name[:1] == "_" and name.isidentifier() and shim.load("finders").is_finder(layer, name):
             try:
-                written = check_module("%s/%s.py" % (layer, name))
+                written = shim.load("finders").check_module("%s/%s.py" % (layer, name))
                 finder = name
             except OSError as error:  # the module is not there, or not yet
                 shim.log("finder missing", pth, str(error))
@@ -211,7 +144,7 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
     return {"layer": layer, "pth": pth, "line": line, "root": root, "finder": finder, "written": written}
 
 
-def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
+def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 - a function costs a start 0.05 %
     """Run the finders, and put on `sys.path` the roots that `site` did not, each after its layer.
 
     `changed` maps each layer that has changed to the names of its `.pth` files. Returns the layers that have to be
@@ -233,8 +166,18 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
             done.append(editable)
         elif outcome == "again":
             again[editable["layer"]] = None
-        if editable["root"] and record_root(editable["root"], editable["layer"], editable["pth"]):
-            new.append(editable["root"])
+        root, layer, pth = editable["root"], editable["layer"], editable["pth"]
+        if not root:
+            continue
+        if root in roots:  # keep the highest layer that has it
+            highest = next((entry for entry in sys.path if entry in (layer, roots[root])), layer)
+            if highest == roots[root] and root in sys.path:
+                continue
+            if highest != layer:
+                layer, pth = highest, files[root]
+        roots[root], files[root] = layer, pth
+        served.add(normalize(root))
+        new.append(root)
     if new:
         place_roots(new)
         shim.run_guarded(guard_roots, new)
@@ -246,19 +189,6 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":
     if (added_roots or ran) and shim.is_starting() and site.ENABLE_USER_SITE:
         shim.watched["usercustomize"] = defer("finders", "find_usercustomize")
     return again
-
-
-def record_root(root: str, layer: str, pth: str) -> bool:
-    """Record a root, with the highest layer that has it. Return whether it has to be placed on `sys.path`."""
-    if root in roots:
-        highest = next((entry for entry in sys.path if entry in (layer, roots[root])), layer)
-        if highest == roots[root] and root in sys.path:
-            return False
-        if highest != layer:
-            layer, pth = highest, files[root]
-    roots[root], files[root] = layer, pth
-    serve(root)
-    return True
 
 
 def serve(root: str) -> None:
@@ -284,16 +214,22 @@ def place_roots(wanted: "Iterable[str]") -> None:
     order = list(known)
     by_layer: dict[str, list[str]] = {}
     for root in wanted:
-        if can_move(root, order):
+        if root not in order or can_move(root, order):
             by_layer.setdefault(roots[root], []).append(root)
     for layer, new in by_layer.items():
-        at = find_place(layer, order)
+        at = len(order)  # for a layer that was taken off the path
+        if layer in order:
+            # A layer on PYTHONPATH is before the standard library, which no editable install replaces.
+            at = 1 + max([order.index(entry) for entry in (layer, *LIBRARY) if entry in order])
         order[at:at] = new
     path: list[Any] = []
     seen: set[str] = set()
     for entry in order:
-        normalized = normalize(entry) if isinstance(entry, str) else ""
-        if normalized in served:
+        # Only spellings of the mount need `normalize`, which costs a start 0.1 % if it is called for each entry.
+        if isinstance(entry, str) and (
+            entry.rstrip("/") in served or ("/.fuse-mounts/" in entry and normalize(entry) in served)
+        ):
+            normalized = normalize(entry)
             if normalized in seen:
                 continue
             seen.add(normalized)
@@ -305,59 +241,25 @@ def place_roots(wanted: "Iterable[str]") -> None:
         known[:] = path  # in place: Spark Connect binds the list early
 
 
-def find_place(layer: str, path: "list[Any]") -> int:
-    """Return the index on a path at which a layer's installs belong: after the layer, and after the standard library.
-
-    A layer on PYTHONPATH is before the standard library, which no editable install replaces.
-    """
-    if layer not in path:  # it may have been taken off the path
-        return len(path)
-    at = path.index(layer) + 1
-    for folder in LIBRARY:
-        if folder in path[at:]:
-            at = path.index(folder, at) + 1
-    return at
-
-
 def can_move(root: str, path: "list[Any]") -> bool:
-    """Return whether a root can be moved up to its layer: if it is an editable install's, or next to its layer.
+    """Return whether a root on the path can be moved up: if it is an editable install's, or next to its layer.
 
     The metadata is read only where the file's name does not show it, and only for a root that would pass other entries.
     """
-    layer = roots[root]
-    name = files.get(root, "").rpartition("/")[2]
-    if root not in path or root in added_roots or name.startswith(("_", "easy-install.pth")):  # flit writes `NAME.pth`
+    layer, name = roots[root], files[root].rpartition("/")[2]
+    if root in added_roots or name.startswith(("_", "easy-install.pth")):  # flit writes `NAME.pth`
         return True
     passed = path[path.index(layer) + 1 : path.index(root)] if layer in path else path
     if all([isinstance(entry, str) and normalize(entry) in served for entry in passed]):
         return True
-    for name in posix.listdir(layer):
-        if name.endswith(".dist-info"):
-            try:
-                text = read_file("%s/%s/direct_url.json" % (layer.rstrip("/"), name))
-                project = parse_direct_url(text)
-            except (OSError, ValueError):  # most distributions have no such file
-                continue
-            if project and (normalize(root) + "/").startswith(normalize(project) + "/"):
-                return True
-    return False
-
-
-def parse_direct_url(data: bytes) -> str:
-    """Return the folder of an editable install from its `direct_url.json`, or the empty string.
-
-    The file is written by programs, and `json` would cost a start more than all of this.
-    """
-    data = b"".join(data.split())
-    if b'"editable":true' not in data:
-        return ""
-    first, *escaped = data.partition(b'"url":"file://')[2].partition(b'"')[0].split(b"%")
-    return (first + b"".join([bytes.fromhex(part[:2].decode()) + part[2:] for part in escaped])).decode()
+    return shim.load("finders").has_direct_url(layer, root)  # type: ignore[no-any-return]
 
 
 def normalize(path: str) -> str:
     """Return the one spelling of a workspace path: on some clouds `/Workspace` links to `/.fuse-mounts/wsfs`."""
-    return (path.rstrip("/") or path[:1]).replace("/.fuse-mounts/wsfs/", "/Workspace/", 1)
+    if path[-1:] == "/":
+        path = path.rstrip("/") or "/"
+    return path.replace("/.fuse-mounts/wsfs/", "/Workspace/", 1)
 
 
 # Imports from roots
@@ -378,20 +280,10 @@ def guard_roots(new: "list[str]") -> None:
 
 
 def find_root(path: object) -> "FileFinder":
-    """Return the finder of a root, whether it exists or not: a path hook. Raises ImportError for other paths.
-
-    Python's own hook refuses an absent folder. So this makes the finder that the hook would make.
-    """
+    """Return the finder of a root: a path hook. Raises ImportError for other paths, or if a part can't be loaded."""
     if not isinstance(path, str) or normalize(path) not in served:
         raise ImportError("not a root")
-    hook: Any = sys.path_hooks[find_path_hook()]
-    try:
-        given = dict(zip(hook.__code__.co_freevars, [cell.cell_contents for cell in hook.__closure__]))  # noqa: B905 - new in 3.10
-        finder: Any = given["cls"](path, *given["loader_details"])
-    except (AttributeError, KeyError, TypeError):  # a Python that makes it in another way
-        finder = hook(path)
-    shim.run_guarded(guard, finder)
-    return finder  # type: ignore[no-any-return]
+    return shim.load("finders").make_root_finder(path)  # type: ignore[no-any-return]
 
 
 def find_path_hook() -> int:

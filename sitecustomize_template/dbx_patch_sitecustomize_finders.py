@@ -4,6 +4,7 @@
 # here as well.
 
 import _frozen_importlib as importlib
+import posix
 import sys
 from _frozen_importlib import ModuleSpec, module_from_spec
 from _frozen_importlib_external import FileFinder, PathFinder, spec_from_file_location
@@ -29,6 +30,15 @@ DIGEST = ""
 if not TYPE_CHECKING:
     editables = shim.load("editables")
 
+MARKS = (
+    b"\nclass ScikitBuildRedirectingFinder",
+    b"from editables.redirector import RedirectingFinder",
+    b"\nclass MesonpyMetaFinder",
+    b"\nclass _EditableFinder",
+)
+"""What each build backend writes into the module of its finder."""
+MARK_WITHIN = 1 << 16
+"""Bytes of a finder's module in which its mark is. The largest, scikit-build-core's, has it in the first 15,000."""
 BEING_WRITTEN = 10_000_000_000
 """Nanoseconds in which a finder's module that has failed may still be being written."""
 NEVER = float("inf")
@@ -52,6 +62,97 @@ tried: "dict[tuple[str, str], tuple[int, float]]" = {}
 and from when on, by the monotonic clock, the line can be run again."""
 others_at = [0.0]
 """When roots that have another finder, such as Databricks', can be asked again, by the monotonic clock."""
+
+
+# Whose installs are honored
+
+
+def find_opened_layers() -> "set[str]":
+    """Return the folders whose `.pth` files `site` reads. Other layers are on `sys.path` as plain entries."""
+    site = sys.modules.get("site")
+    if site is None:  # python -S
+        return set()
+    return {*site.getsitepackages(), site.USER_SITE if site.ENABLE_USER_SITE else ""}
+
+
+def is_finder(layer: str, name: str) -> bool:
+    """Return whether a module in a layer is the finder of an editable install, by its name or by what is in it.
+
+    The name begins with an underscore. Older releases of the backends give it other names: `_NAME_editable` is
+    scikit-build-core's before 1.0, and `_NAME` that of `editables` before 0.3. Only modules with the names of today are
+    reported when they are missing.
+    """
+    if name.startswith(("__editable___", "_editable_")) or name.endswith("_editable_loader"):
+        return True
+    try:
+        descriptor = posix.open("%s/%s.py" % (layer, name), posix.O_NONBLOCK)
+        try:
+            data = posix.read(descriptor, MARK_WITHIN)
+        finally:
+            posix.close(descriptor)
+    except OSError:  # as for a line of any other package
+        return False
+    return any([mark in data for mark in MARKS])
+
+
+def check_module(module: str) -> int:
+    """Return when a finder's module was written. Raises OSError if it is not there, ValueError if it must not be run.
+
+    The rule is that for `.pth` files. It holds for the folder of its byte code too, which Python runs instead.
+    """
+    status = posix.lstat(module)
+    if status.st_mode & 0o170000 == 0o120000:
+        import os
+
+        refuse_open_folder(os.path.realpath(module))
+        status = posix.stat(module)
+    if status.st_mode & 0o170000 != 0o100000:  # to open a named pipe would wait for a writer
+        raise ValueError("its finder %s is not a regular file" % module)
+    if status.st_mode & 0o002:
+        raise ValueError("its finder %s is world-writable" % module)
+    cache = module.rpartition("/")[0] + "/__pycache__"
+    try:
+        is_open = posix.stat(cache).st_mode & 0o002
+    except OSError:  # there is none
+        return status.st_mtime_ns
+    if is_open:
+        raise ValueError("the byte code of its finder in %s is world-writable" % cache)
+    return status.st_mtime_ns
+
+
+def refuse_open_folder(file: str) -> None:
+    """Raise ValueError if the folder of a file that a link leads to is world-writable."""
+    if posix.stat(file.rpartition("/")[0]).st_mode & 0o002:
+        raise ValueError("it is a link into a world-writable folder")
+
+
+def has_direct_url(layer: str, root: str) -> bool:
+    """Return whether a layer has the metadata of an editable install of a project that a root is in.
+
+    Raises OSError if the layer can't be listed.
+    """
+    for name in posix.listdir(layer):
+        if name.endswith(".dist-info"):
+            try:
+                text = editables.read_file("%s/%s/direct_url.json" % (layer.rstrip("/"), name))
+                project = parse_direct_url(text)
+            except (OSError, ValueError):  # most distributions have no such file
+                continue
+            if project and (editables.normalize(root) + "/").startswith(editables.normalize(project) + "/"):
+                return True
+    return False
+
+
+def parse_direct_url(data: bytes) -> str:
+    """Return the folder of an editable install from its `direct_url.json`, or the empty string.
+
+    The file is written by programs, and `json` would cost a start more than all of this.
+    """
+    data = b"".join(data.split())
+    if b'"editable":true' not in data:
+        return ""
+    first, *escaped = data.partition(b'"url":"file://')[2].partition(b'"')[0].split(b"%")
+    return (first + b"".join([bytes.fromhex(part[:2].decode()) + part[2:] for part in escaped])).decode()
 
 
 # Installs that are made while the process runs
@@ -496,6 +597,21 @@ def guard(finder: FileFinder) -> None:
     """Make Python's own file finder of a root a `RootFinder`. Other code may have put another finder there."""
     if type(finder) is FileFinder:
         finder.__class__ = RootFinder
+
+
+def make_root_finder(path: str) -> FileFinder:
+    """Return the finder of a root, whether that exists or not.
+
+    Python's own path hook refuses an absent folder. So this makes the finder that the hook would make.
+    """
+    hook: Any = sys.path_hooks[editables.find_path_hook()]
+    try:
+        given = dict(zip(hook.__code__.co_freevars, [cell.cell_contents for cell in hook.__closure__]))  # noqa: B905 - new in 3.10
+        finder: Any = given["cls"](path, *given["loader_details"])
+    except (AttributeError, KeyError, TypeError):  # a Python that makes it in another way
+        finder = hook(path)
+    guard(finder)
+    return finder  # type: ignore[no-any-return]
 
 
 def update_namespaces() -> None:

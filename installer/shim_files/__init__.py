@@ -17,7 +17,7 @@ from dbx_patch.installer.shim_files._stamp import (
     list_parts,
     read_stamp,
     render,
-    strip_annotations,
+    strip,
 )
 
 __all__ = [
@@ -34,6 +34,6 @@ __all__ = [
     "remove_every_block",
     "render",
     "render_bundle",
-    "strip_annotations",
+    "strip",
     "write_pth",
 ]

@@ -7,7 +7,7 @@ import symtable
 import tokenize
 
 from dbx_patch.installer.shim_files._block import END, RENDERED
-from dbx_patch.installer.shim_files._stamp import TEMPLATE, fill, list_parts, strip_annotations
+from dbx_patch.installer.shim_files._stamp import TEMPLATE, fill, list_parts, strip
 from dbx_patch.sitecustomize_template import PARTS, template
 
 BUNDLE = """\
@@ -36,7 +36,7 @@ def render_bundle() -> bytes:
     sources = dict(zip(("shim", *PARTS), (TEMPLATE, *list_parts(TEMPLATE)), strict=True))
     stamp = {"VERSION": template.VERSION, "GENERATED_FOR": "an image"}
     functions = [
-        make_function(f"_dbx_patch_{name}", fill(strip_annotations(file.read_text("utf-8")), stamp).decode())
+        make_function(f"_dbx_patch_{name}", fill(strip(file.read_text("utf-8")), stamp).decode())
         for name, file in sources.items()
     ]
     bundle = BUNDLE.format(

@@ -203,6 +203,47 @@ def test_import_of_a_module_of_the_standard_library_asks_no_layer(
     assert describe(shim, honored) == HONORED
 
 
+def test_layers_are_asked_again_after_a_millisecond_or_if_the_path_or_caches_change(
+    shim: Any, honored: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Imports come in bursts, and asking the layers costs more than all else that the shim does for one."""
+    asked: list[str] = []
+    posix, clock = shim.posix, SimpleNamespace(now=100.0)
+
+    def ask(path: str) -> os.stat_result:
+        asked.append(path)
+        status: os.stat_result = posix.stat(path)
+        return status
+
+    monkeypatch.setattr(shim, "posix", SimpleNamespace(**(vars(posix) | {"stat": ask})))
+    monkeypatch.setattr(shim, "time", SimpleNamespace(monotonic=lambda: clock.now, time_ns=shim.time.time_ns))
+
+    shim.honor_changes()  # this places a root on the path
+    asked.clear()
+    counts = {}
+    for when, what in {
+        "with a root more on the path": lambda: None,
+        "at once": lambda: None,
+        "after a millisecond": lambda: setattr(clock, "now", 100.0011),
+        "at once again": lambda: None,
+        "after a change of the path": lambda: sys.path.append("/another/folder"),
+        "after invalidate_caches": shim.watcher.invalidate_caches,
+    }.items():
+        what()
+        shim.find_watched("a_name_that_is_not_there")
+        counts[when] = asked.count(str(honored.path))
+        asked.clear()
+
+    assert counts == {
+        "with a root more on the path": 1,
+        "at once": 0,
+        "after a millisecond": 1,
+        "at once again": 0,
+        "after a change of the path": 1,
+        "after invalidate_caches": 1,
+    }
+
+
 @pytest.mark.parametrize("half", ["", "class Finder:\n    def find_sp", "raise ImportError\n"])
 def test_finder_that_was_half_written_is_run_when_it_is_complete(shim: Any, honored: Layer, half: str) -> None:
     """To complete a file does not change its folder's modification time."""
@@ -231,10 +272,12 @@ def test_import_line_that_fails_is_run_twice_and_again_when_its_module_changes(
 
     counts = []
     for clock.now in (100.0, 100.5, 101.5, 103.0):
+        shim.forget_answers()  # another import that is soon after would ask no layer
         shim.honor_changes()
         counts.append(len(runs))
     os.utime(honored.path)  # pip has written the module again
     honored.write_finder(FINDER, AN_HOUR_AGO + 1)
+    shim.forget_answers()
     shim.honor_changes()
 
     assert counts == [1, 1, 2, 2]

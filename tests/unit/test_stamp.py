@@ -15,7 +15,7 @@ from dbx_patch.installer.shim_files import (
     list_parts,
     read_stamp,
     render,
-    strip_annotations,
+    strip,
 )
 from dbx_patch.sitecustomize_template import PARTS, SHIM, template
 
@@ -62,15 +62,20 @@ class WithoutAnnotations(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # likewise
         node.returns = None
+        return self.visit_ClassDef(node)
+
+    def visit_ClassDef(self, node: ast.FunctionDef | ast.ClassDef) -> ast.AST:  # likewise
+        if len(node.body) > 1 and ast.get_docstring(node) is not None:
+            del node.body[0]
         return self.generic_visit(node)
 
 
-def test_only_the_stamp_and_annotations_differ_from_the_source() -> None:
+def test_only_the_stamp_annotations_and_docstrings_differ_from_the_source() -> None:
     for file, content in render_here().items():
         source = SOURCES.joinpath(re.sub("_[0-9a-f]{8}.py", ".py", file.name)).read_text("utf-8")
         bare = WithoutAnnotations().visit(ast.parse(source))
 
-        stripped = strip_annotations(source)
+        stripped = strip(source)
 
         assert "->" not in ast.unparse(ast.parse(stripped))
         assert ast.dump(ast.parse(stripped)) == ast.dump(bare), file.name

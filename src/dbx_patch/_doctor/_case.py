@@ -119,7 +119,7 @@ def describe_module(module: str, installs: tuple[EditableInstall, ...]) -> Case:
     if not offering:
         return Case(**facts)
     editables = read_editables(offering[0])
-    opened = template.load("editables").find_opened_layers()
+    opened = template.load("finders").find_opened_layers()
     return EditableCase(
         install=offering[0],
         editables=editables,

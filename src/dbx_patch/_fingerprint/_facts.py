@@ -114,7 +114,7 @@ def describe_entry(entry: object) -> dict[str, Any]:
     elif may_touch(path):
         facts["kind"] = "folder" if Path(path).is_dir() else "file" if Path(path).exists() else "absent"
     if template.is_layer(path):
-        facts["layer"] = {"opened_by_site": path in template.load("editables").find_opened_layers()}
+        facts["layer"] = {"opened_by_site": path in template.load("finders").find_opened_layers()}
         if facts["kind"] == "folder":
             facts["layer"] |= describe_layer([file.name for file in Path(path).iterdir()])
     return facts
