@@ -156,6 +156,10 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 -
         found += read_editables(layer, names)
     if honored:
         found = shim.load("finders").find_new(found)
+    site: Any = sys.modules.get("site")
+    # First, because an import line can put anything on `sys.meta_path`, and stop the shim.
+    if shim.is_starting() and site.ENABLE_USER_SITE and any([each["root"] not in sys.path for each in found]):
+        shim.watched["usercustomize"] = defer("finders", "find_usercustomize")
     again: dict[str, None] = {}
     done: list[Editable] = []
     new: list[str] = []
@@ -184,10 +188,6 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 -
     honored.extend(done)
     if found:
         shim.forget_answers()
-    ran = "finders" in shim.loaded and shim.loaded["finders"].ran
-    site: Any = sys.modules.get("site")
-    if (added_roots or ran) and shim.is_starting() and site.ENABLE_USER_SITE:
-        shim.watched["usercustomize"] = defer("finders", "find_usercustomize")
     return again
 
 

@@ -265,13 +265,14 @@ def load_finder(editable: "Editable") -> None:
     first: Any = sys.modules.get(name)
     module: Any = first
     if getattr(first, "__file__", "") != spec.origin:  # `site` has not run it
+        line = compile(editable["line"], "<string>", "exec")  # `site` runs nothing of a line that is no Python
         module = module_from_spec(spec)
         done = False
         try:
             ran.append(module)
             sys.modules[name] = module
             exec(code, vars(module))
-            exec(editable["line"], {})
+            exec(line, {})
             done = True
         finally:
             if first is not None:

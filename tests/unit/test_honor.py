@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 FINDER = "import sys\nclass Finder:\n    find_spec = lambda *_: None\nsys.meta_path.append(Finder)\n"
-AN_HOUR_AGO = time.time_ns() - 3600 * 1_000_000_000
+A_SECOND = 1_000_000_000
+"""Nanoseconds. Python takes byte code for valid if the source has the same size and was changed in the same second."""
+AN_HOUR_AGO = time.time_ns() - 3600 * A_SECOND
 
 
 class Layer:
@@ -244,6 +246,21 @@ def test_layers_are_asked_again_after_a_millisecond_or_if_the_path_or_caches_cha
     }
 
 
+def test_nothing_of_an_import_line_runs_if_it_is_not_python(
+    shim: Any, honored: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `site`, which compiles the line before its finder's module is imported."""
+    runs: list[int] = []
+    monkeypatch.setattr(sys, "runs", runs, raising=False)
+    honored.write_finder("import sys\nsys.runs.append(1)\n")
+    honored.path.joinpath("_editable_impl_honored.pth").write_text("import _editable_impl_honored; ?3\n")
+
+    shim.honor_changes()
+
+    assert runs == []
+    assert "import line failed" in [event[0] for event in shim.journal]
+
+
 @pytest.mark.parametrize("half", ["", "class Finder:\n    def find_sp", "raise ImportError\n"])
 def test_finder_that_was_half_written_is_run_when_it_is_complete(shim: Any, honored: Layer, half: str) -> None:
     """To complete a file does not change its folder's modification time."""
@@ -251,7 +268,7 @@ def test_finder_that_was_half_written_is_run_when_it_is_complete(shim: Any, hono
     shim.honor_changes()
     failed = describe(shim, honored)
 
-    honored.write_finder(FINDER, AN_HOUR_AGO + 1)
+    honored.write_finder(FINDER, AN_HOUR_AGO + A_SECOND)
     honored.age(honored.path)
     shim.honor_changes()
 
@@ -276,7 +293,7 @@ def test_import_line_that_fails_is_run_twice_and_again_when_its_module_changes(
         shim.honor_changes()
         counts.append(len(runs))
     os.utime(honored.path)  # pip has written the module again
-    honored.write_finder(FINDER, AN_HOUR_AGO + 1)
+    honored.write_finder(FINDER, AN_HOUR_AGO + A_SECOND)
     shim.forget_answers()
     shim.honor_changes()
 
