@@ -158,7 +158,8 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 -
         found = shim.load("finders").find_new(found)
     site: Any = sys.modules.get("site")
     # First, because an import line can put anything on `sys.meta_path`, and stop the shim.
-    if shim.is_starting() and site.ENABLE_USER_SITE and any([each["root"] not in sys.path for each in found]):
+    user_site = shim.is_starting() and site.ENABLE_USER_SITE
+    if user_site and any([each["finder"] or each["root"] not in sys.path for each in found]):
         shim.watched["usercustomize"] = defer("finders", "find_usercustomize")
     again: dict[str, None] = {}
     done: list[Editable] = []
@@ -227,7 +228,7 @@ def place_roots(wanted: "Iterable[str]") -> None:
     for entry in order:
         # Only spellings of the mount need `normalize`, which costs a start 0.1 % if it is called for each entry.
         if isinstance(entry, str) and (
-            entry.rstrip("/") in served or ("/.fuse-mounts/" in entry and normalize(entry) in served)
+            (entry.rstrip("/") or entry) in served or ("/.fuse-mounts/" in entry and normalize(entry) in served)
         ):
             normalized = normalize(entry)
             if normalized in seen:

@@ -233,5 +233,5 @@ def test_start_asks_nothing_of_the_projects(notebook: Notebook) -> None:
         for folder in (node.workspace, own.folder(node))
     )
 
-    # scikit-build-core's finder looks for each package of its project when it is created, whoever creates it.
+    # scikit-build-core's finder looks for each package of its project when it is created, with the shim or without it.
     assert asked == asked_by_its_own_finder == 2

@@ -141,6 +141,8 @@ def test_entries_that_are_not_paths_stay_where_they_are(shim: Any) -> None:
 
 def test_root_of_the_file_system_takes_nothing_else_off_the_path(shim: Any) -> None:
     assert place(shim, ["", 7, LAYERS[0], LAYERS[0]], {"/": LAYERS[0]}) == ["", 7, LAYERS[0], "/", LAYERS[0]]
+    shim.stop()
+    assert sys.path == ["", 7, LAYERS[0], LAYERS[0]]
 
 
 def test_path_is_changed_in_place(shim: Any) -> None:
