@@ -17,13 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.budgets import find_exceeded
+from tests.bench.budgets import MOUNT, find_exceeded
 from tests.bench.measure import measure
+from tests.bench.mount import measure_mount
 from tests.bench.report import Report
 from tests.bench.scenes import build_node, fetch_packages
 from tests.lab.interpreters import find_interpreters
 from tests.lab.templates import make_once
 from tests.lab.wheels import FetchError, fill_wheelhouse
+from tests.lab.workspace import find_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
         "--python", action="append", choices=interpreters, help="measure this one only; may be repeated"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--no-mount", action="store_true", help="leave out the workspace mount, which takes 2 minutes")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
         parser.error("--rounds takes a number above 0")
@@ -53,12 +56,14 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="dbx-patch-bench-") as own:
             report = measure_each(chosen, arguments.rounds, Path(folder or own).resolve())
+            if not arguments.no_mount:
+                measure_mounts(report, chosen, Path(folder or own).resolve())
     except FetchError as error:
         parser.error(f"nodes need packages from a package index: {error}")
     if arguments.json:
         arguments.json.write_text(report.to_json())
     print(report.to_table())
-    exceeded = find_exceeded(report.figures)
+    exceeded = [*find_exceeded(report.figures), *find_exceeded(report.mount, MOUNT)]
     print("\n".join(exceeded) or "Every count is within its budget.")
     return 1 if exceeded else 0
 
@@ -77,6 +82,17 @@ def measure_each(interpreters: Sequence[Interpreter], rounds: int, folder: Path)
             node = build_node(Path(root).resolve() / "node", interpreter, wheelhouse)
             report.figures[name], report.starts[name] = measure(node, packages, rounds)
     return report
+
+
+def measure_mounts(report: Report, interpreters: Sequence[Interpreter], folder: Path) -> None:
+    """Measure a workspace mount with each interpreter, where the machine can have one."""
+    if lacking := find_missing():
+        progress(f"leaving out the workspace mount: this machine lacks {lacking}")
+        return
+    for interpreter in interpreters:
+        progress(f"measuring a workspace mount with CPython {report.pythons[interpreter.name]}")
+        with tempfile.TemporaryDirectory(prefix="dbx-patch-bench-") as root:
+            report.mount[interpreter.name] = measure_mount(Path(root).resolve(), interpreter, folder / "wheels")
 
 
 def name_tools() -> dict[str, str]:

@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.budgets import BUDGETS, Budget, is_over
+from tests.bench.budgets import BUDGETS, MOUNT, Budget, is_over
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.bench.measure import Figures, Starts
 
 OVER = "**{}** (over)"
@@ -39,6 +41,8 @@ class Report:
     figures: dict[str, Figures] = field(default_factory=dict)
     """Each interpreter's figures, by the key of their budget."""
     starts: dict[str, Starts] = field(default_factory=dict)
+    mount: dict[str, Figures] = field(default_factory=dict)
+    """The figures of a workspace mount, if one could be made."""
 
     def to_json(self) -> str:
         """Return the report as JSON."""
@@ -52,11 +56,7 @@ class Report:
 
     def to_table(self) -> str:
         """Return Markdown tables: the figures beside their budgets, and the starts that they come from."""
-        figures = [["what", "at most", *self.figures]]
-        for key, budget in BUDGETS.items():
-            most = "" if budget.most is None else f"{budget.most:g} "
-            found = [show(budget, measured[key]) for measured in self.figures.values()]
-            figures.append([budget.what, f"{most}{budget.unit}", *found])
+        figures = tabulate(BUDGETS, self.figures)
         starts = [["start", "`sitecustomize.py`", *self.starts]]
         for name, what in STARTS.items():
             for variant, which in SITECUSTOMIZES.items():
@@ -69,13 +69,25 @@ class Report:
                 stages.append([STARTS[name], stage, *(f"{(each[after] - each[before]) / 1000:.0f}" for each in counts)])
         tools = ", ".join(" ".join(named) for named in self.tools.items())
         by = f"CPython {', '.join(self.pythons.values())}; {tools}; rounds: {self.rounds}."
-        return f"{join(figures)}\n\n{join(starts)}\n\n{join(stages)}\n\n{by}\n"
+        mount = f"{join(tabulate(MOUNT, self.mount, 'on a workspace mount'))}\n\n" if self.mount else ""
+        return f"{join(figures)}\n\n{join(starts)}\n\n{join(stages)}\n\n{mount}{by}\n"
+
+
+def tabulate(budgets: Mapping[str, Budget], figures: Mapping[str, Figures], what: str = "what") -> list[list[str]]:
+    """Return figures beside their budgets, with a column for each interpreter."""
+    rows = [[what, "at most", *figures]]
+    for key, budget in budgets.items():
+        most = "" if budget.most is None else f"{budget.most:g} "
+        rows.append(
+            [budget.what, f"{most}{budget.unit}", *(show(budget, measured[key]) for measured in figures.values())]
+        )
+    return rows
 
 
 def show(budget: Budget, figure: float) -> str:
     """Return a figure with its significant digits."""
     few = 2 if figure < 10 else 1
-    digits = 0 if budget.unit == "calls" else few + budget.unit.startswith("x ")
+    digits = 0 if budget.unit in {"calls", "listings a root"} else few + budget.unit.startswith("x ")
     text = f"{figure:.{digits}f}"
     return OVER.format(text) if is_over(budget, figure) else text
 

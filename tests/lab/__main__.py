@@ -1,7 +1,11 @@
-"""Demonstrates dbx-patch on a node in a temporary folder: `python -m tests.lab`."""
+"""Demonstrates dbx-patch on a node in a temporary folder: `python -m tests.lab`.
+
+With `--workspace`, the node has a file system of its own as `/Workspace`, and the calls that reach it are counted.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -9,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.lab.interpreters import describe, find_interpreters
+from tests.lab.interpreters import Interpreter, describe, find_interpreters
 from tests.lab.node import Node, Notebook
 from tests.lab.wheels import FetchError, fill_wheelhouse
 
@@ -20,11 +24,26 @@ IMPORT = "from testx import function1; print(function1())"
 
 
 def main() -> int:
-    """Build a node, show an import that fails, install, show it work, uninstall, and show it fail again."""
+    """Run the demonstration that was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    parser.add_argument("--workspace", action="store_true", help="show what imports ask a real workspace mount")
+    parser.add_argument(
+        "--latency", type=float, default=2, metavar="MS", help="how long the mount takes to answer (default: 2 ms)"
+    )
+    arguments = parser.parse_args()
     interpreter = describe(Path(sys.executable)) or next(iter(find_interpreters()), None)
     if interpreter is None:
         print("error: Found no CPython 3.10 to 3.13 that can create virtual environments.", file=sys.stderr)
         return 1
+    if arguments.workspace:
+        from tests.lab.workspace.demonstration import demonstrate  # noqa: PLC0415  # it needs more of the machine
+
+        return demonstrate(interpreter, arguments.latency)
+    return demonstrate_main_job(interpreter)
+
+
+def demonstrate_main_job(interpreter: Interpreter) -> int:
+    """Build a node, show an import that fails, install, show it work, uninstall, and show it fail again."""
     with tempfile.TemporaryDirectory(prefix="dbx-patch-lab-") as folder:
         root = Path(folder).resolve()
         try:

@@ -1,4 +1,4 @@
-"""Small disks and immutable files, made by the kernel for the time of a test.
+"""Small disks, mounts and immutable files, made by the kernel for the time of a test.
 
 A container may lack the rights to make them. Then the test is skipped, and the suite names it at the end.
 """
@@ -30,6 +30,17 @@ def disk_in_memory(folder: Path, options: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def mounted(path: Path) -> Iterator[None]:
+    """Make a file or folder a mount of its own, and unmount it at the end."""
+    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", path, path], check=False).returncode:
+        pytest.skip("this machine lacks the right to mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
 
 
 @contextlib.contextmanager

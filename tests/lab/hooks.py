@@ -32,7 +32,7 @@ PLACEMENTS = {"cache": IN_CACHE, "path-hook": IN_PATH_HOOKS}
 def provide_hook(node: Node, real_hook: Path) -> None:
     """Make the hook's module importable on a node, under both names."""
     for module, folder in MODULES.items():
-        package = node.root / "databricks" / folder / module.partition(".")[0]
+        package = node.outside / "databricks" / folder / module.partition(".")[0]
         package.mkdir(exist_ok=True)
         package.joinpath("__init__.py").write_text(f"__path__.append({str(real_hook)!r})\n")
 
@@ -48,7 +48,7 @@ def make_hook(path):  # the real hook asks all path hooks for a file finder, thi
         raise ImportError(path)
     busy.append(path)
     try:
-        return WsfsImportHook(path, test_prefix={str(node.root)!r})
+        return WsfsImportHook(path, test_prefix={str(node.root).rstrip("/")!r})
     finally:
         busy.pop()
 for entry in [entry for entry in sys.path_importer_cache if "/Workspace/" in entry]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,11 @@ class Node:
         return self.wheelhouse.with_name("templates")
 
     @property
+    def outside(self) -> Path:
+        """The root, by the path that the tests have for it."""
+        return self.root
+
+    @property
     def python(self) -> Path:
         """The interpreter of the runtime's environment: what init scripts use."""
         return self.runtime / "bin/python"
@@ -110,8 +116,12 @@ class Node:
         self.run([self.python, "-m", "venv", "--without-pip", environment])
         notebook = Notebook(self, environment)
         below = "".join(f"{entry}\n" for entry in notebook.layers[1:])
-        self.layer(environment).joinpath("sites.pth").write_text(below)
+        self.write(self.layer(environment) / "sites.pth", below)
         return notebook
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of the node."""
+        path.write_text(text)
 
     def pip(self, *arguments: str | Path, python: Path | None = None) -> str:
         """Run the runtime's pip on the wheelhouse, for another environment with `python`."""
@@ -181,6 +191,13 @@ class Node:
             raise AssertionError(msg)
         return done
 
+    def run_fixes(self, output: str) -> None:
+        """Run each command that an output names as a fix."""
+        commands = re.findall(r"^ *Fix: .*?`(.*?)`", output, re.MULTILINE)
+        assert commands, output
+        for command in commands:
+            self.run(["sh", "-c", command])
+
     def open_to_all(self) -> None:
         """Let every user read the node. pytest creates its folder for its own user only."""
         for folder in (self.root, *self.root.parents):
@@ -218,7 +235,7 @@ class Node:
         """Copy the interpreter and its standard library, so that tests write to the copy."""
         prefix = self.interpreter.python.parent.parent
         library = self.root / "usr/lib" / self.version
-        self.base.parent.mkdir(parents=True)
+        self.base.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(self.interpreter.python, self.base)
         unused = ("test", "tests", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "config-*", "*-packages")
         skipped = shutil.ignore_patterns(*unused, "*.opt-?.pyc")
@@ -282,9 +299,9 @@ class Notebook:
             str(node.layer(self.environment)),
             str(node.layer(node.cluster_libraries)),
             str(node.layer(node.runtime)),
-            f"{node.root}/usr/local/lib/{version}/dist-packages",
-            f"{node.root}/usr/lib/python3/dist-packages",
-            f"{node.root}/databricks/.python_edge_libs",
+            str(node.root / f"usr/local/lib/{version}/dist-packages"),
+            str(node.root / "usr/lib/python3/dist-packages"),
+            str(node.root / "databricks/.python_edge_libs"),
         ]
 
     @property

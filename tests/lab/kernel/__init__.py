@@ -46,26 +46,34 @@ class Output:
 class Kernel:
     """A running kernel of a notebook."""
 
+    patience = PATIENCE
+
     def __init__(
         self, notebook: Notebook, environ: Mapping[str, str] | None = None, *, before: Sequence[str] = ()
     ) -> None:
         """`before` is a command that runs the interpreter, for example under `strace` or as another user."""
         node = notebook.node
         launcher = provide_kernel(node)
-        specs = node.root / "kernels" / notebook.environment.name
+        specs = self.folder(node) / "kernels" / notebook.environment.name
         folder = specs / NAME
         folder.mkdir(parents=True, exist_ok=True)
         argv = [*before, str(notebook.python), str(launcher), "-f", "{connection_file}"]
         folder.joinpath("kernel.json").write_text(
             json.dumps({"argv": argv, "display_name": NAME, "language": "python"})
         )
-        self.environ = node.environ() | notebook.environ | {"WSFS_TEST_DIR": str(node.root)} | dict(environ or {})
-        self.environ |= {"IPYTHONDIR": str(node.root / "ipython"), "VIRTUAL_ENV": str(notebook.environment)}
+        self.environ = (
+            node.environ() | notebook.environ | {"WSFS_TEST_DIR": str(node.root).rstrip("/")} | dict(environ or {})
+        )
+        self.environ |= {"IPYTHONDIR": str(self.folder(node) / "ipython"), "VIRTUAL_ENV": str(notebook.environment)}
         manager = KernelSpecManager(kernel_dirs=[str(specs)], ensure_native_kernel=False)
         self.manager = KernelManager(kernel_name=NAME, kernel_spec_manager=manager)
         self.manager.connection_file = str(specs / "connection.json")
         self.log = specs / "stderr"
         self.notebook = notebook
+
+    def folder(self, node: Node) -> Path:
+        """Return a folder that tests and kernels have at the same path."""
+        return node.root
 
     def __enter__(self) -> Self:
         self._stderr = self.log.open("w")
@@ -83,7 +91,7 @@ class Kernel:
         """Run a cell and return its output. If the kernel ends, start it again, as Databricks does."""
         output = Output()
         asked = self.client.execute(cell)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         running = True
         while time.monotonic() < deadline:
             try:
@@ -109,7 +117,7 @@ class Kernel:
                 output.error = f"{content['ename']}: {content['evalue']}"
             elif kind == "status" and content["execution_state"] == "idle":
                 return output
-        msg = f"a cell took longer than {PATIENCE} seconds: {cell}"
+        msg = f"a cell took longer than {self.patience} seconds: {cell}"
         raise TimeoutError(msg)
 
     def restart(self) -> None:
@@ -122,7 +130,7 @@ class Kernel:
         client = self.manager.client()
         client.start_channels()
         try:
-            client.wait_for_ready(timeout=PATIENCE)
+            client.wait_for_ready(timeout=self.patience)
         except RuntimeError as error:
             raise AssertionError(self.log.read_text()) from error
         return client
@@ -130,7 +138,7 @@ class Kernel:
 
 def provide_kernel(node: Node) -> Path:
     """Copy the stand-ins that a kernel imports into a folder of its PYTHONPATH. Return the launcher."""
-    shell = node.root / "databricks/python_shell"
+    shell = node.outside / "databricks/python_shell"
     launcher = shell / "scripts" / LAUNCHER.name
     if not launcher.exists():
         shutil.copytree(
@@ -140,13 +148,13 @@ def provide_kernel(node: Node) -> Path:
             shutil.move(shell / f"dbruntime/{name}.py", shell)
         launcher.parent.mkdir()
         shutil.copy(LAUNCHER, launcher)
-    return launcher
+    return node.root / launcher.relative_to(node.outside)
 
 
 def provide_real_hook(node: Node, real_hook: Path) -> None:
     """Replace the stand-in for `wsfs_import_hook` by the published module, for every kernel of a node."""
     provide_kernel(node)
-    shell = node.root / "databricks/python_shell"
+    shell = node.outside / "databricks/python_shell"
     shutil.copy(real_hook / "wsfs_import_hook.py", shell / "dbruntime/wsfs_import_hook.py")
 
 

@@ -58,7 +58,8 @@ def main():
     """Install Databricks' hooks, and run the kernel."""
     sys.path_hooks.insert(0, make_hook)
     sys.path_importer_cache.clear()
-    sys.meta_path.insert(0, WsfsPathFinder())
+    if os.environ.get("LAB_PATH_FINDER") != "none":
+        sys.meta_path.insert(0, WsfsPathFinder())
     AutoreloadDiscoverabilityHook().install()
     kernel = IPKernelApp.instance()
     kernel.initialize(sys.argv[1:])

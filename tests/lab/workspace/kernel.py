@@ -1,0 +1,60 @@
+"""A notebook's kernel on a node with a real workspace mount."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.lab.kernel import Kernel
+from tests.lab.wheels import pip
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+    from tests.lab.node import Node
+    from tests.lab.workspace import Workspace
+
+
+class WorkspaceKernel(Kernel):
+    """A kernel in the namespace of a workspace; its tests reach it by its connection file and ports.
+
+    It is without the stand-in for `WsfsPathFinder`: how Databricks' own recognizes a notebook is not known, and each
+    question of the stand-in would be counted.
+    """
+
+    patience = 60
+
+    def __init__(self, workspace: Workspace, environ: Mapping[str, str] | None = None) -> None:
+        self.workspace = workspace
+        environ = {"LAB_PATH_FINDER": "none"} | dict(environ or {})
+        super().__init__(workspace.plain_notebook, environ, before=workspace.namespace.enter())
+
+    def folder(self, node: Node) -> Path:
+        """Return the folder that is the same inside and outside."""
+        del node
+        return self.workspace.shared
+
+    def __enter__(self) -> Self:
+        try:
+            return super().__enter__()
+        except BaseException:
+            self.workspace.mount.heal()
+            self.manager.shutdown_kernel(now=True)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.workspace.mount.heal()  # a kernel that waits for the mount can't be killed
+        super().__exit__()
+
+
+def install_wheels(workspace: Workspace, *wanted: str) -> None:
+    """Install packages into the runtime's layer, unless they are there. Raises FetchError if they can't be fetched."""
+    layer = workspace.outside(workspace.node.layer(workspace.node.runtime))
+    if all((layer / name).exists() for name in wanted):
+        return
+    folder = workspace.shared / "wheels"
+    fetch = ("download", "--quiet", "--only-binary=:all:", "--dest", folder)
+    pip(*fetch, f"--python-version=3.{workspace.node.interpreter.minor}", *wanted)
+    workspace.node.pip("install", "--quiet", f"--find-links={folder}", *wanted)

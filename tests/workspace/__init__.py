@@ -1,0 +1,1 @@
+"""Tests of editable installs on a real workspace mount."""

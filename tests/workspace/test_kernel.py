@@ -1,0 +1,83 @@
+"""Notebook kernels and a large library on a real workspace mount."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.missing import missing
+from tests.lab.node import OFF
+from tests.lab.wheels import FetchError
+from tests.lab.workspace.editables import FINDERS, IN_RUNTIME
+from tests.lab.workspace.kernel import WorkspaceKernel, install_wheels
+from tests.workspace.test_calls import MISSING, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.lab.workspace import Workspace
+    from tests.lab.workspace.mount import Call
+
+pytestmark = [
+    pytest.mark.matrix,
+    pytest.mark.pythons("3.12"),
+    pytest.mark.releases("16.4"),
+    pytest.mark.real("workspace mounts"),
+]
+
+
+@pytest.fixture
+def crowded(workspace: Workspace, real_hook: Path) -> Workspace:
+    """The workspace with ipykernel and pandas in the runtime's layer, and the published hook for kernels."""
+    try:
+        install_wheels(workspace, "ipykernel", "pandas")
+    except FetchError as error:
+        missing(f"wheels of ipykernel and pandas: {error}")
+    workspace.provide_hook(real_hook)
+    return workspace
+
+
+def start(workspace: Workspace, environ: Mapping[str, str]) -> list[Call]:
+    """Start a kernel, run a cell in it, and return what it asked the mount."""
+    mark = workspace.mount.mark()
+    with WorkspaceKernel(workspace, environ) as kernel:
+        assert kernel.run("print(1 + 1)").text == "2\n"
+        return workspace.mount.calls(mark)
+
+
+def test_start_of_a_kernel_asks_nothing(crowded: Workspace) -> None:
+    assert summarize(start(crowded, OFF)) == []
+    assert summarize(start(crowded, {})) == []
+
+
+def test_cells_import_pandas_without_a_question(crowded: Workspace) -> None:
+    """Also in a process that has imported editable packages of each style."""
+    with WorkspaceKernel(crowded) as kernel:
+        mark = crowded.mount.mark()
+        assert kernel.run("import pandas, subprocess, pickle, asyncio").error == ""
+        assert summarize(crowded.mount.calls(mark)) == []
+        names = ", ".join(f"{name}.first" for name in (*IN_RUNTIME, *FINDERS))
+        assert kernel.run(f"import {names}").error == ""
+        mark = crowded.mount.mark()
+        assert kernel.run("import pandas.tseries.api, wave, sqlite3").error == ""
+        assert summarize(crowded.mount.calls(mark)) == []
+
+
+def test_cells_list_each_root_once_for_missing_names(crowded: Workspace) -> None:
+    crowded.remount(cached=1)
+    with WorkspaceKernel(crowded) as kernel:
+        mark = crowded.mount.mark()
+        assert kernel.run(MISSING).error == ""
+        listed = [call.path for call in crowded.mount.calls(mark) if call.operation == "opendir"]
+        assert sorted(listed) == sorted(set(listed))
+
+
+def test_kernel_works_while_the_mount_hangs(crowded: Workspace) -> None:
+    """It starts, imports what is not on the mount, and imports what is there when the mount answers again."""
+    crowded.mount.hang()
+    with WorkspaceKernel(crowded) as kernel:
+        assert kernel.run("import pandas, subprocess, pickle, asyncio; print('works')").text == "works\n"
+        crowded.mount.release()
+        assert kernel.run(f"import package0.first, {FINDERS[0]}.first; print('works')").text == "works\n"
