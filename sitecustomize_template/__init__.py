@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     """The `find_spec` of a finder on `sys.meta_path`."""
 
     EventKind = Literal[
+        "cache unusable",
         "file refused",
         "file unreadable",
         "finder failed",
@@ -52,7 +53,7 @@ __all__ = ["LOADER", "PARTS", "SHIM", "template"]
 
 SHIM = "dbx_patch_sitecustomize.py"
 """The file that every start runs."""
-PARTS = ("editables", "finders", "hooks")
+PARTS = ("editables", "finders", "mounts", "cache", "hooks")
 """The files that it loads when they are needed: `dbx_patch_sitecustomize_<part>.py`."""
 LOADER = "sitecustomize.py"
 """The file that loads the shim: the whole `sitecustomize.py`, or the block at the end of a foreign one."""

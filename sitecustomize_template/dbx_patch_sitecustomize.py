@@ -3,9 +3,10 @@
 #
 # Import as little as possible, since every start of Python runs this file. It prints nothing, lets no exception out,
 # and keeps to the syntax of Python 3.9, because we do not choose which Python starts it. A start pays for what is
-# loaded, not for what is run, so three files beside this one are loaded only when they are needed:
+# loaded, not for what is run, so five files beside this one are loaded only when they are needed:
 # - `*_editables.py` when a layer has a `.pth` file,
 # - `*_finders.py` when an editable install has a finder, or when an import is about to fail,
+# - `*_mounts.py` when a folder on a workspace mount is searched, and `*_cache.py` when a module is found there,
 # - `*_hooks.py` when one of Databricks' import hooks is imported.
 # The same rules hold for them. Each rule has a measured cost, in instructions of a bare start:
 # - `typing`, `importlib.util` and `__future__` each load at least one more file.
@@ -47,6 +48,8 @@ NOT_INSTALLED = getattr(sys, "stdlib_module_names", ())
 """The names of the standard library, which no install replaces. A layer on a slow mount is not asked at their imports.
 
 Once Python 3.9 need not start with this file, this can be `sys.stdlib_module_names` itself."""
+MOUNTS = "/Workspace/", "/.fuse-mounts/", "/Volumes/", "/dbfs/"
+"""Where Databricks mounts remote file systems, each call to which can be slow, fail or hang."""
 SETTLED_AFTER = 100_000_000
 """Nanoseconds after which the next change of a folder has a different modification time."""
 ASK_AGAIN_AFTER = 0.001
@@ -126,7 +129,10 @@ def honor_changes() -> None:  # noqa: C901, PLR0912 - each further function cost
             layers.clear()
             for layer in path:
                 if isinstance(layer, str) and "-packages" in layer and is_layer(layer):  # most entries need no call
-                    layers[layer] = known.get(layer)
+                    if layer.startswith(MOUNTS):
+                        load("mounts").watch_layer(layer)
+                    else:
+                        layers[layer] = known.get(layer)
             known_path[:] = path
         changed: dict[str, list[str]] = {}
         listed: dict[str, int | None] = {}
@@ -259,7 +265,7 @@ def forget_answers() -> None:
     """Drop cached answers: `importlib.invalidate_caches` calls this on every finder."""
     global ask_again_at
     ask_again_at = 0.0
-    for part in ("finders", "hooks"):
+    for part in ("finders", "mounts", "cache", "hooks"):
         if part in loaded:
             loaded[part].forget_answers()
 
@@ -341,7 +347,7 @@ def stop() -> None:
     """Undo everything in this process. `start` does it again."""
     global started
     with loading:
-        for part in ("finders", "hooks", "editables"):
+        for part in ("finders", "mounts", "cache", "hooks", "editables"):
             if part in loaded:
                 loaded[part].stop()
         if watcher in sys.meta_path:

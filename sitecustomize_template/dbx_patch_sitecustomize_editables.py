@@ -22,6 +22,8 @@ PTH_LIMIT = 1 << 20
 """Bytes. The `.pth` file of an editable install has some hundreds."""
 NOT_EDITABLE = ("distutils-precedence.pth", "-nspkg.pth")
 """What setuptools names other files of its own. A runtime's layer has some, and reading one costs a start 0.1 %."""
+FOLDER_HOOK = "FileFinder.path_hook.<locals>.path_hook_for_FileFinder"
+"""The name of Python's own path hook for folders."""
 ASK_AGAIN_AFTER = 1.0
 """Seconds before an absent root is asked again: on a workspace mount, each question is a network call."""
 LIBRARY = [getattr(sys.modules.get("os"), "__file__", "").rpartition("/")[0]]
@@ -33,7 +35,9 @@ roots: "dict[str, str]" = {}
 added_roots: "set[str]" = set()
 """The roots that `site` had not put on the path."""
 served: "set[str]" = set()
-"""All roots, normalized."""
+"""All roots, normalized, for which Databricks' hooks answer every caller. Other folders can be added for a while."""
+folders: "set[str]" = set()
+"""Folders on a mount that our finder searches although they are no roots: packages in roots, and layers."""
 files: "dict[str, str]" = {}
 """The `.pth` file of each root."""
 honored: "list[Editable]" = []
@@ -144,7 +148,7 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
     return {"layer": layer, "pth": pth, "line": line, "root": root, "finder": finder, "written": written}
 
 
-def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 - a function costs a start 0.05 %
+def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901, PLR0912 - a function costs a start 0.05 %
     """Run the finders, and put on `sys.path` the roots that `site` did not, each after its layer.
 
     `changed` maps each layer that has changed to the names of its `.pth` files. Returns the layers that have to be
@@ -164,13 +168,7 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 -
     again: dict[str, None] = {}
     done: list[Editable] = []
     new: list[str] = []
-    # Finders before roots: their imports would search the new roots, and a start must not touch those.
     for editable in found:
-        outcome = shim.run_guarded(shim.load("finders").honor, editable) if editable["finder"] else "done"
-        if outcome == "done":
-            done.append(editable)
-        elif outcome == "again":
-            again[editable["layer"]] = None
         root, layer, pth = editable["root"], editable["layer"], editable["pth"]
         if not root:
             continue
@@ -184,22 +182,21 @@ def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 -
         served.add(normalize(root))
         new.append(root)
     if new:
-        place_roots(new)
         shim.run_guarded(guard_roots, new)
+    # Between the two: the imports of finders search the roots on the path, and a start must not touch any root. Those
+    # that `site` has put there are guarded by now, and the others are not there yet.
+    for editable in found:
+        outcome = shim.run_guarded(shim.load("finders").honor, editable) if editable["finder"] else "done"
+        if outcome == "done":
+            done.append(editable)
+        elif outcome == "again":
+            again[editable["layer"]] = None
+    if new:
+        place_roots(new)
     honored.extend(done)
     if found:
         shim.forget_answers()
     return again
-
-
-def serve(root: str) -> None:
-    """Have Databricks' hooks answer for a folder, and treat it as a root."""
-    served.add(normalize(root))
-
-
-def stop_serving(root: str) -> None:
-    """Undo `serve`."""
-    served.discard(normalize(root))
 
 
 def place_roots(wanted: "Iterable[str]") -> None:
@@ -215,7 +212,7 @@ def place_roots(wanted: "Iterable[str]") -> None:
     order = list(known)
     by_layer: dict[str, list[str]] = {}
     for root in wanted:
-        if root not in order or can_move(root, order):
+        if root not in order or shim.load("finders").can_move(root, order):
             by_layer.setdefault(roots[root], []).append(root)
     for layer, new in by_layer.items():
         at = len(order)  # for a layer that was taken off the path
@@ -242,20 +239,6 @@ def place_roots(wanted: "Iterable[str]") -> None:
         known[:] = path  # in place: Spark Connect binds the list early
 
 
-def can_move(root: str, path: "list[Any]") -> bool:
-    """Return whether a root on the path can be moved up: if it is an editable install's, or next to its layer.
-
-    The metadata is read only where the file's name does not show it, and only for a root that would pass other entries.
-    """
-    layer, name = roots[root], files[root].rpartition("/")[2]
-    if root in added_roots or name.startswith(("_", "easy-install.pth")):  # flit writes `NAME.pth`
-        return True
-    passed = path[path.index(layer) + 1 : path.index(root)] if layer in path else path
-    if all([isinstance(entry, str) and normalize(entry) in served for entry in passed]):
-        return True
-    return shim.load("finders").has_direct_url(layer, root)  # type: ignore[no-any-return]
-
-
 def normalize(path: str) -> str:
     """Return the one spelling of a workspace path: on some clouds `/Workspace` links to `/.fuse-mounts/wsfs`."""
     if path[-1:] == "/":
@@ -271,7 +254,8 @@ def guard_roots(new: "list[str]") -> None:
     if latecomers not in sys.meta_path:
         sys.meta_path.append(latecomers)
     if find_root not in sys.path_hooks:
-        sys.path_hooks.insert(find_path_hook(), find_root)
+        # The hook for archives asks whether the path is a file.
+        sys.path_hooks.insert(find_path_hook("zipimporter", FOLDER_HOOK), find_root)
     for root in new:
         finder = sys.path_importer_cache.get(root)
         if finder is not None:  # `site` put the root on the path, and an import has searched it
@@ -282,15 +266,18 @@ def guard_roots(new: "list[str]") -> None:
 
 def find_root(path: object) -> "FileFinder":
     """Return the finder of a root: a path hook. Raises ImportError for other paths, or if a part can't be loaded."""
-    if not isinstance(path, str) or normalize(path) not in served:
+    if not isinstance(path, str) or (path not in folders and normalize(path) not in served):
         raise ImportError("not a root")
     return shim.load("finders").make_root_finder(path)  # type: ignore[no-any-return]
 
 
-def find_path_hook() -> int:
-    """Return the index of Python's own path hook for folders. Databricks' hooks are before it, and must stay there."""
+def find_path_hook(*names: str) -> int:
+    """Return the index of the first of Python's own path hooks that has one of these names.
+
+    Databricks' hooks are before those, and must stay there.
+    """
     for at, hook in enumerate(sys.path_hooks):
-        if getattr(hook, "__qualname__", "") == "FileFinder.path_hook.<locals>.path_hook_for_FileFinder":
+        if getattr(hook, "__qualname__", "") in names:
             return at
     raise ImportError("there is no path hook for folders")
 
@@ -325,5 +312,5 @@ def stop() -> None:
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not find_root]
     known: list[Any] = sys.path  # other code may put anything on it
     known[:] = [entry for entry in known if not isinstance(entry, str) or entry not in added_roots]
-    for state in (roots, added_roots, served, files, honored):
+    for state in (roots, added_roots, served, folders, files, honored):
         state.clear()

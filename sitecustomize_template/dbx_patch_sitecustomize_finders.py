@@ -60,6 +60,8 @@ places: "dict[tuple[Find, str], frozenset[str]]" = {}
 tried: "dict[tuple[str, str], tuple[int, float]]" = {}
 """Each import line that has failed or was interrupted, by its layer and finder: when the finder's module was written,
 and from when on, by the monotonic clock, the line can be run again."""
+adopt: "Callable[..., object]" = editables.defer("mounts", "adopt")
+"""Treats what a finder has found as a module in a root, if it is on a mount."""
 others_at = [0.0]
 """When roots that have another finder, such as Databricks', can be asked again, by the monotonic clock."""
 
@@ -124,6 +126,20 @@ def refuse_open_folder(file: str) -> None:
     """Raise ValueError if the folder of a file that a link leads to is world-writable."""
     if posix.stat(file.rpartition("/")[0]).st_mode & 0o002:
         raise ValueError("it is a link into a world-writable folder")
+
+
+def can_move(root: str, path: "list[Any]") -> bool:
+    """Return whether a root on the path can be moved up: if it is an editable install's, or next to its layer.
+
+    The metadata is read only where the file's name does not show it, and only for a root that would pass other entries.
+    """
+    layer, name = editables.roots[root], editables.files[root].rpartition("/")[2]
+    if root in editables.added_roots or name.startswith(("_", "easy-install.pth")):  # flit writes `NAME.pth`
+        return True
+    passed = path[path.index(layer) + 1 : path.index(root)] if layer in path else path
+    if all([isinstance(entry, str) and editables.normalize(entry) in editables.served for entry in passed]):
+        return True
+    return has_direct_url(layer, root)
 
 
 def has_direct_url(layer: str, root: str) -> bool:
@@ -394,7 +410,8 @@ def find_in_turn(
 ) -> "ModuleSpec | None":
     """Answer for the finders of editable installs, each after its layer and before the next one.
 
-    What a finder raises ends the import, unless a layer above has the module: another copy below may be an old one.
+    What a finder raises ends the import, unless a layer above has the module: another copy below may be an old one. An
+    error of the mount is the cause of a ModuleNotFoundError then, which is what code that imports expects.
     """
     for layer, find in order_turns():
         if path is not None and is_shadowed(find, fullname):
@@ -405,12 +422,15 @@ def find_in_turn(
             log_failure(find, fullname, error)
             above = find_above(layer, fullname, path)
             if above is None:
+                if isinstance(error, OSError) and error.errno not in NOT_OF_THE_MOUNT:
+                    raise ModuleNotFoundError("No module named %r" % fullname, name=fullname) from error
                 raise
             return above
         if spec is not None:
             above = find_above(layer, fullname, path)
             if above is None:
                 places[find, fullname] = list_places(spec)
+                adopt(spec)
             return above or spec
     return None
 
@@ -595,9 +615,13 @@ class RootFinder(FileFinder):
 
 
 def guard(finder: FileFinder) -> None:
-    """Make Python's own file finder of a root a `RootFinder`. Other code may have put another finder there."""
+    """Make Python's own file finder of a root one of ours. Other code may have put another finder there."""
     if type(finder) is FileFinder:
-        finder.__class__ = RootFinder
+        mounts = shim.load("mounts")
+        if mounts.is_on_mount(finder.path):
+            mounts.convert(finder)
+        else:
+            finder.__class__ = RootFinder
 
 
 def make_root_finder(path: str) -> FileFinder:
@@ -605,7 +629,7 @@ def make_root_finder(path: str) -> FileFinder:
 
     Python's own path hook refuses an absent folder. So this makes the finder that the hook would make.
     """
-    hook: Any = sys.path_hooks[editables.find_path_hook()]
+    hook: Any = sys.path_hooks[editables.find_path_hook(editables.FOLDER_HOOK)]
     try:
         given = dict(zip(hook.__code__.co_freevars, [cell.cell_contents for cell in hook.__closure__]))  # noqa: B905 - new in 3.10
         finder: Any = given["cls"](path, *given["loader_details"])

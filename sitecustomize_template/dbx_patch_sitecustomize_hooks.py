@@ -25,11 +25,8 @@ DIGEST = ""
 if not TYPE_CHECKING:
     editables = shim.load("editables")
 
-LIST_AGAIN_AFTER = 10.0
-"""Seconds after which a root is listed again if it did not have a name."""
-
-listings: "dict[str, tuple[frozenset[str], float]]" = {}
-"""The names that each root had when it was last listed, and the monotonic time at which it can be listed again."""
+PYTHONS = {"pkgutil": ("extend_path", "spare_mounts")}
+"""What of Python's own is patched as hooks are, once a folder on a mount is searched."""
 packages: "set[tuple[str, str]]" = set()
 """The folders of editable packages that a hook has been asked for, each with the package's name.
 
@@ -113,7 +110,7 @@ class PatchingLoader(PatchingOldLoader):
 
 def patch(fullname: str, module: "ModuleType") -> None:
     """Patch a hook's module that has run. Leave it as it is if its shape is unknown."""
-    name, how = shim.HOOKS[fullname]
+    name, how = shim.HOOKS.get(fullname) or PYTHONS[fullname]
     try:
         with patching:
             globals()[how](find_function(module, name))
@@ -124,8 +121,10 @@ def patch(fullname: str, module: "ModuleType") -> None:
 
 def set_hook_state(module: str, kind: "EventKind", reason: str = "") -> None:
     """Log `hook patched` or `hook incompatible`, and make the second word of it the hook's state."""
-    shim.hook_states[module] = kind[5:] + (": " + reason if reason else "")
-    shim.log(kind, module, reason)
+    if module in shim.HOOKS:
+        shim.hook_states[module] = kind[5:] + (": " + reason if reason else "")
+    if module in shim.HOOKS or reason:
+        shim.log(kind, module, reason)
 
 
 def explain(error: "Exception") -> str:
@@ -149,9 +148,10 @@ def find_function(module: "ModuleType", name: str) -> "Any":
 def answer_editables(function: "Any") -> None:
     """Patch the `find_spec` of a path entry finder that refuses library code to spare the mount.
 
-    For the names of editable installs, the hook's own file finder answers every caller, without a walk of the stack.
-    That file finder is the only attribute of the hook that we need. Both published shapes of `WsfsImportHook` (in
-    databricks-connect since 12.2) have it, under a mangled name.
+    In a root, and in the folder of an editable package, the hook's own file finder answers every caller, without a walk
+    of the stack. It becomes a `MountFinder` there, which spares the mount as well. That file finder is the only
+    attribute of the hook that we need. Both published shapes of `WsfsImportHook` (in databricks-connect since 12.2)
+    have it, under a mangled name.
     """
     parameters = function.__code__.co_varnames[:2]
     attribute = ""
@@ -162,28 +162,44 @@ def answer_editables(function: "Any") -> None:
             hook, name = args if len(args) == 2 else (*args, *[named[key] for key in parameters[len(args) :]])[:2]
         except KeyError:  # a call that the hook itself refuses
             return original(*args, **named)  # type: ignore[no-any-return]
-        spec: ModuleSpec | None = None
-        folder = ""
         try:
             finder = vars(hook).get(attribute)
             if not isinstance(finder, FileFinder):  # the first call, or the hook is of another class
                 attribute, finder = find_file_finder(hook)
             folder, package = finder.path, name.rpartition(".")[0]
-            if (folder, package) in packages:
-                spec = finder.find_spec(name)
-            elif offers(folder, name, package):
-                if package:
-                    packages.add((folder, package))
-                spec = finder.find_spec(name)
-        except OSError as error:  # from the mount
-            shim.log("root unavailable", folder, repr(error))
+            if (folder, package) in packages or offers(folder, package):
+                packages.add((folder, package))
+                guard(finder)
+                return finder.find_spec(name)
+        except OSError:  # of the process: a failure of the mount is an absent folder
+            raise
         except Exception as error:
             set_hook_state(function.__module__, "hook incompatible", explain(error))
-        if spec is None:
-            spec = original(*args, **named)
-        return spec
+        return original(*args, **named)  # type: ignore[no-any-return]
 
     divert(function, find_spec)
+
+
+def spare_mounts(function: "Any") -> None:
+    """Patch `pkgutil.extend_path`, so that it leaves out the roots on a mount that do not have the package.
+
+    It asks each folder on `sys.path` for a file `NAME.pkg`, whatever the folder's finder answers. A notebook's kernel
+    calls it at each start: debugpy extends the path of its `pydevd_plugins`.
+    """
+
+    def extend_path(original: "Any", /, *args: "Any", **named: "Any") -> object:
+        try:
+            name = named["name"] if "name" in named else args[1]
+            is_spared: Any = shim.load("mounts").is_root_without
+            kept = [entry for entry in sys.path if not is_spared(entry, name)]
+        except Exception:  # a call that the function itself refuses
+            kept = sys.path
+        if len(kept) < len(sys.path):
+            known = {**original.__globals__, "sys": type(sys.implementation)(**{**vars(sys), "path": kept})}
+            original = type(original)(original.__code__, known, original.__name__, original.__defaults__)
+        return original(*args, **named)
+
+    divert(function, extend_path)
 
 
 def find_file_finder(hook: object) -> "tuple[str, FileFinder]":
@@ -261,13 +277,19 @@ def is_editable_file(file: object, *_more: object) -> bool:
     return False
 
 
-# Names of editable installs
+# Folders of editable installs
 
 
-def offers(folder: str, fullname: str, package: str) -> bool:
-    """Return whether a module that is looked for in a folder belongs to an editable install."""
+def offers(folder: str, package: str) -> bool:
+    """Return whether a folder is a root, if a top-level name is looked for, or else that of an editable package."""
     spelled = editables.normalize(folder)
-    return is_package(spelled, package) if package else spelled in editables.served and lists(folder, fullname)
+    return is_package(spelled, package) if package else spelled in editables.served
+
+
+def guard(finder: FileFinder) -> None:
+    """Have a hook's file finder spare the mount. What a hook searches is on one."""
+    if type(finder) is FileFinder:
+        shim.load("mounts").convert(finder)
 
 
 def is_package(folder: str, name: str) -> bool:
@@ -283,24 +305,6 @@ def is_package(folder: str, name: str) -> bool:
         name, _, last = name.rpartition(".")
         below = "/" + last + below
     return False
-
-
-def lists(root: str, name: str) -> bool:
-    """Return whether a root has a top-level name, from a listing that is at most some seconds old.
-
-    Most names that are imported are in no root, and the hook exists to spare the mount a question for each of them.
-    """
-    import os
-    from time import monotonic
-
-    names, list_again_at = listings.get(root, (frozenset(), 0.0))
-    if name not in names and monotonic() >= list_again_at:
-        try:
-            names, wait = frozenset([entry.partition(".")[0] for entry in os.listdir(root)]), LIST_AGAIN_AFTER
-        except OSError:
-            names, wait = frozenset(), editables.ASK_AGAIN_AFTER
-        listings[root] = names, monotonic() + wait
-    return name in names
 
 
 # How a function is patched, and restored
@@ -349,6 +353,5 @@ def stop() -> None:
 
 
 def forget_answers() -> None:
-    """Drop the listings of roots, and the folders of packages."""
-    listings.clear()
+    """Drop the folders of packages."""
     packages.clear()

@@ -10,7 +10,6 @@ import pytest
 
 from tests.lab.hooks import place_hook, provide_hook
 from tests.lab.node import OFF
-from tests.lab.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -278,32 +277,6 @@ def test_usercustomize_runs_as_before(notebook: Notebook, write: Write) -> None:
     done = node.run([node.python, "-c", "import testx"])
 
     assert (done.stdout, done.stderr) == ("usercustomize ran\n", "")
-
-
-@pytest.mark.matrix
-@pytest.mark.parametrize("placement", ["cache", "path-hook"])
-def test_library_asks_the_mount_no_more_for_names_that_no_root_has(
-    notebook: Notebook, write: Write, real_hook: Path, placement: str
-) -> None:
-    """The hook answers such names without the mount. The shim adds one listing of each root."""
-    node = notebook.node
-    provide_hook(node, real_hook)
-    library = """\
-def load(names):
-    for name in names:
-        try:
-            __import__(name)
-        except ModuleNotFoundError:
-            pass
-"""
-    write(node.layer(node.runtime) / "b_library.py", library)
-    code = place_hook(node, "pyspark.wsfs_import_hook", placement) + "import b_library; b_library.load({names!r})"
-
-    def count(names: list[str]) -> int:
-        command = [notebook.python, "-c", code.format(names=names)]
-        return trace(node, node.workspace, command, notebook.environ)[1]
-
-    assert count([f"no_such_module_{i}" for i in range(1000)]) - count(["no_such_module_0"]) < 5
 
 
 def test_library_sees_a_new_module_of_an_editable_project(notebook: Notebook, write: Write, real_hook: Path) -> None:

@@ -104,7 +104,7 @@ def test_fingerprint_describes_the_runtime_of_a_notebook(installed: Node, notebo
     assert loaded["ours"] == ("block" if installed.has_sitecustomize else "all")
     assert found["sitecustomize"]["why"] == "first on the path"
     assert (found["shim"]["live"], found["shim"]["slot"]) == (True, 2 if installed.has_sitecustomize else 1)
-    assert found["meta_path"][0] == found["meta_path"][-1] == found["path_hooks"][1] == "dbx-patch"
+    assert found["meta_path"][0] == found["meta_path"][-1] == found["path_hooks"][0] == "dbx-patch"
     assert "_frozen_importlib_external.PathFinder" in found["meta_path"]
 
 

@@ -48,7 +48,7 @@ def test_wheel_holds_what_runs_and_nothing_else(wheelhouse: Path) -> None:
         files = [file for kind in ("*.py", "*.sh") for file in folder.rglob(kind)]
         expected |= {f"{room.package.replace('.', '/')}/{file.relative_to(folder)}" for file in files}
     assert set(names) == expected
-    assert wheel.stat().st_size < 140_000
+    assert wheel.stat().st_size < 160_000
 
 
 @pytest.mark.parametrize("file", SHIM_FILES, ids=[file.stem for file in SHIM_FILES])
@@ -87,7 +87,9 @@ def test_every_cause_of_the_doctor_is_in_its_schema_in_the_docs_and_in_a_test() 
     causes = list_strings(Cause)
     schema = json.loads((REPOSITORY / "docs/doctor.schema.json").read_text())
     page = (REPOSITORY / "docs/troubleshooting.md").read_text()
-    tests = (REPOSITORY / "tests/test_doctor.py").read_text()
+    tests = "".join(
+        (REPOSITORY / "tests" / file).read_text() for file in ("test_doctor.py", "workspace/test_commands.py")
+    )
 
     assert schema["$defs"]["diagnosis"]["properties"]["cause"]["enum"] == causes
     assert [cause for cause in causes if f"`{cause}`" not in page] == []

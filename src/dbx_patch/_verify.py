@@ -8,9 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Literal
+
+from dbx_patch._mounts import find_mount
 
 State = Literal["armed", "patched", "verified", "missed", "absent", "incompatible"]
 """The state of a hook:
@@ -97,14 +100,20 @@ def find_module(name: str) -> ModuleType | None:
 
 
 def is_absent(module: str, shim: Any) -> bool:
-    """Return whether an import of a module would fail, as far as that is known without importing its package."""
+    """Return whether an import of a module would fail, as far as that is known without importing its package.
+
+    The hooks are the runtime's, so nothing that is on a mount is searched.
+    """
     parent = module.rpartition(".")[0]
     if parent and parent not in sys.modules:
         return is_absent(parent, shim)
     path = getattr(sys.modules[parent], "__path__", []) if parent else None
+    local = [
+        entry for entry in (sys.path if path is None else path) if isinstance(entry, str) and not find_mount(entry)
+    ]
     # The shim's watcher is left out: it claims the names of all hooks. `importlib.util.find_spec` would ask it.
     others = [finder for finder in sys.meta_path if finder is not shim.watcher and hasattr(finder, "find_spec")]
-    return all(finder.find_spec(module, path, None) is None for finder in others)
+    return all(finder.find_spec(module, local if finder is PathFinder else path, None) is None for finder in others)
 
 
 def find_codes(module: ModuleType | None, name: str) -> Iterator[CodeType]:
@@ -141,8 +150,8 @@ def import_probe(shim: Any) -> tuple[set[CodeType], str]:
     with tempfile.TemporaryDirectory(prefix="dbx-patch-") as folder:
         file = Path(folder, f"{name}.py")
         file.touch()
-        sys.path.append(folder)
-        editables.serve(folder)
+        sys.path.insert(0, folder)  # so that no folder on a mount is asked for it
+        editables.served.add(editables.normalize(folder))
         sys.setprofile(note)
         try:
             probe = builtins.__import__(name)
@@ -150,7 +159,7 @@ def import_probe(shim: Any) -> tuple[set[CodeType], str]:
             return ran, f"an editable module could not be imported: {error!r}"
         finally:
             sys.setprofile(None)
-            editables.stop_serving(folder)
+            editables.served.discard(editables.normalize(folder))
             sys.path.remove(folder)
             sys.modules.pop(name, None)
             sys.path_importer_cache.pop(folder, None)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dbx_patch import sitecustomize_template
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 @pytest.fixture
-def shim(monkeypatch: pytest.MonkeyPatch) -> Any:
+def shim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A copy of the shim for one test. It is not started, and what it changes in `sys` is restored afterwards."""
     for name in ("path", "meta_path", "path_hooks"):
         monkeypatch.setattr(sys, name, list(getattr(sys, name)))
@@ -26,4 +29,6 @@ def shim(monkeypatch: pytest.MonkeyPatch) -> Any:
     shim = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, shim)
     spec.loader.exec_module(shim)
-    return shim
+    yield shim
+    if "hooks" in shim.loaded:  # functions that other code has
+        shim.loaded["hooks"].stop()

@@ -32,7 +32,7 @@ class Roots:
         sys.path += [str(self.root), str(self.layer)]
         for known, value in ((editables.roots, str(self.layer)), (editables.files, "p.pth")):
             known[str(self.root)] = value
-        editables.serve(str(self.root))
+        editables.served.add(str(self.root))
         editables.guard_roots([str(self.root)])
         self.now = 100.0
         monkeypatch.setattr(shim.load("finders"), "monotonic", lambda: self.now)

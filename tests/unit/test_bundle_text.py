@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from dbx_patch.installer import render_bundle
+from dbx_patch.sitecustomize_template import PARTS
 
 
 def test_any_python_and_any_file_can_hold_it() -> None:
@@ -22,4 +23,4 @@ def test_parts_are_compiled_with_it() -> None:
     (function,) = [constant for constant in code.co_consts if hasattr(constant, "co_name")]
 
     names = {constant.co_name for constant in function.co_consts if hasattr(constant, "co_name")}
-    assert names == {f"_dbx_patch_{part}" for part in ("shim", "editables", "finders", "hooks")}
+    assert names == {f"_dbx_patch_{part}" for part in ("shim", *PARTS)}

@@ -31,7 +31,7 @@ def make_hook(shim: Any, tmp_path: Path) -> Callable[..., Any]:
     for file in ("package/__init__.py", "package/module.py"):
         tmp_path.joinpath(file).parent.mkdir(exist_ok=True)
         tmp_path.joinpath(file).touch()
-    shim.load("editables").serve(str(tmp_path))
+    shim.load("editables").served.add(str(tmp_path))
     module = ModuleType(NAME)
     exec(SOURCE, vars(module))
     shim.load("hooks").patch(NAME, module)
@@ -55,6 +55,16 @@ def test_hook_can_be_called_with_keywords_in_any_order(shim: Any, make_hook: Cal
     with pytest.raises(TypeError, match="fullname"):
         hook.find_spec(target=None)
     assert shim.hook_states[NAME] == "patched"
+
+
+def test_stop_has_hooks_made_anew(shim: Any, make_hook: Callable[..., Any], tmp_path: Path) -> None:
+    """A hook's own finder has become one that asks the mount less."""
+    sys.path_importer_cache[str(tmp_path)] = hook = make_hook()
+    assert hook.find_spec("package") is not None
+    assert type(hook.finder) is shim.load("mounts").MountFinder
+    shim.stop()
+
+    assert str(tmp_path) not in sys.path_importer_cache
 
 
 def test_no_name_of_a_parameter_is_taken_by_the_patch(shim: Any) -> None:

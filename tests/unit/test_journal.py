@@ -6,6 +6,7 @@ The doctor matches kinds, so these tests name all of them. They don't look at an
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -175,7 +176,7 @@ def break_part(shim: Any, folder: Path) -> str:
 
 
 def let_root_appear(shim: Any, folder: Path) -> str:
-    shim.load("editables").serve(f"{folder}/root")
+    shim.load("editables").served.add(f"{folder}/root")
     finder = shim.load("editables").find_root(f"{folder}/root")
     assert finder.find_spec("a_late_module") is None
     finder.invalidate_caches()
@@ -183,6 +184,15 @@ def let_root_appear(shim: Any, folder: Path) -> str:
     Path(finder.path, "a_late_module.py").touch()
     assert finder.find_spec("a_late_module").origin == f"{finder.path}/a_late_module.py"
     return str(finder.path)
+
+
+def write_nowhere(shim: Any, folder: Path) -> str:
+    cache = shim.load("cache")
+    cache.caches[os.geteuid()] = str(folder)
+    file = folder / "a file"
+    file.write_text("")
+    cache.write(f"{file}/module.pyc", b"")
+    return f"{file}/module.pyc"
 
 
 def honor_root(shim: Any, folder: Path) -> str:
@@ -204,6 +214,7 @@ def fail_step(shim: Any, folder: Path) -> str:
 
 
 PROVOKED: dict[str, Callable[[Any, Path], str]] = {
+    "cache unusable": write_nowhere,
     "file refused": refuse_file,
     "file unreadable": find_no_file,
     "finder failed": fail_finder,

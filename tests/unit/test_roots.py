@@ -18,7 +18,7 @@ def place(shim: Any, path: list[Any], roots: dict[str, str], file: str = "p.pth"
     editables.roots.update(roots)
     editables.files.update({root: f"{layer}/{file}" for root, layer in roots.items()})
     for root in roots:
-        editables.serve(root)
+        editables.served.add(editables.normalize(root))
     sys.path[:] = path
     editables.place_roots(roots)
     return list(sys.path)
@@ -172,7 +172,7 @@ def test_shim_that_is_imported_as_a_library_is_not_started(shim: Any) -> None:
 @pytest.mark.parametrize("hook", [None, lambda _: None], ids=["no hook", "another's hook"])
 def test_root_is_answered_for_only_where_python_s_own_path_hook_is(shim: Any, hook: Any) -> None:
     editables = shim.load("editables")
-    editables.serve("/p")
+    editables.served.add("/p")
     sys.path_hooks[:] = [hook] if hook else []
 
     with pytest.raises(ImportError):
