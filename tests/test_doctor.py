@@ -361,7 +361,7 @@ def test_process_in_which_the_shim_was_turned_off_or_stopped_or_never_started(we
 # What is wrong with a project
 
 
-PROJECTS = ("absentx", "againx", "beforex", "blindx", "copyx", "distx", "filex", "offx", "raisex", "renamedx")
+PROJECTS = ("absentx", "againx", "beforex", "blindx", "copyx", "distx", "filex", "movedx", "offx", "raisex", "renamedx")
 OF_FLAT_LAYOUT = ("flatx", "flatmovedx", "lacksx", "linex")
 REFUSED = ("linkx", "nulx", "openx")
 
@@ -440,13 +440,15 @@ class Ward(Patient):
             module.parent.mkdir()
             module.touch()
         second = self.node.copy_project("againx", "second")
-        again = [str(self.node.python), "-m", "pip", "install", "-q", "-e", str(second)]
+        moved = self.node.copy_project("movedx", "moved")
+        again = [str(self.node.python), "-m", "pip", "install", "-q", "-e", str(second), "-e", str(moved)]
         return f"""
-import os, subprocess, sys
+import os, shutil, subprocess, sys
 from importlib.machinery import FileFinder
 sys.path.insert(0, {str(self.old)!r})
 import againx, beforex, filex
 sys.path[0] = {str(theirs)!r}
+shutil.rmtree({str(self.node.project("movedx"))!r})
 subprocess.run({again!r}, env={{**os.environ, **{self.pip_options!r}}}, check=True)
 sys.path.remove({str(self.root_of("offx"))!r})
 class Broken:
@@ -489,6 +491,7 @@ def test_each_project_that_fails_has_its_diagnosis_and_the_command_fixes_it(node
         "lacksx": "start-up line failed",
         "linex": "start-up line failed",
         "linkx": "refused",
+        "movedx": "installed again",
         "nulx": "refused",
         "offx": "off the path",
         "openx": "refused",
@@ -519,7 +522,7 @@ def test_each_project_that_fails_has_its_diagnosis_and_the_command_fixes_it(node
     }
     # The commands run as they are. What was wrong with the process only is fixed in a new one.
     by_command = ("copyx", "distx", "filex", "linex", "linkx", "openx", "strictx")
-    by_restart = ("againx", "beforex", "blindx", "offx", "raisex")
+    by_restart = ("againx", "beforex", "blindx", "movedx", "offx", "raisex")
     ward.fix(*(commands[name] for name in by_command), commands["renamedx"])
     fixed = ward.ask_all([*by_command, *by_restart, "renamedy"])
     assert {name: found["healthy"] for name, found in fixed.items()} == dict.fromkeys(fixed, True)
@@ -542,6 +545,7 @@ def check_evidence(ward: Ward, found: dict[str, Found]) -> None:
     assert evidence["filex"][0] == f"imported from: {ward.beside_notebook}"
     assert evidence["lacksx"][-1] == "ModuleNotFoundError: No module named 'a_helper'"
     assert evidence["linex"][-1] == "OSError: out of order"
+    assert evidence["movedx"][0].startswith("movedx: it was installed again from another folder; this process keeps ")
     assert evidence["nulx"][0].startswith(f"{ward.pth('nulx')}: ")
     assert evidence["raisex"] == ["OSError('out of order')"]
     assert evidence["renamedx"] == [ward.line_of("renamedx"), "similar name: renamedy"]
@@ -550,6 +554,26 @@ def check_evidence(ward: Ward, found: dict[str, Found]) -> None:
     assert found["distx"]["steps"][-1]["detail"] == f"another copy: {ward.above}/distx/__init__.py"
     stops = next(step for step in found["absentx"]["steps"] if step["state"] == "stops")
     assert (stops["place"], stops["detail"]) == (str(ward.root_of("absentx")), "missing or unreadable")
+
+
+def test_folder_of_which_python_remembers_an_older_listing(sick: Patient) -> None:
+    """A change within one tick of the clock leaves the folder's modification time, by which Python lists it again."""
+    before = f"""
+import os, pathlib
+late = pathlib.Path({str(sick.root / "sickx/late.py")!r})
+late.unlink(missing_ok=True)
+import sickx.functions
+listed_at = late.parent.stat().st_mtime_ns
+late.touch()
+os.utime(late.parent, ns=(listed_at, listed_at))
+"""
+    try_it = "import sickx.late\n"
+
+    found = sick.ask("sickx.late", before=before)
+
+    assert (found["cause"], found["evidence"]) == ("stale cache", [f"remembered: {sick.root}/sickx"])
+    assert sick.notebook.run(before + try_it).stderr.endswith("ModuleNotFoundError: No module named 'sickx.late'\n")
+    assert sick.notebook.run(f"{before}{found['command']}\n{try_it}").returncode == 0
 
 
 @pytest.mark.matrix

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from dbx_patch import __version__, installer
 from dbx_patch._doctor import doctor
 from dbx_patch._fingerprint import fingerprint
+from dbx_patch._notebook import check_sitecustomize_status
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -131,6 +132,9 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
     add_json(command)
     add_changes(command)
     command.add_argument("--force", action="store_true", help="replace a newer version, and files edited by hand")
+    command.add_argument(
+        "--strict", action="store_true", help="fail, and restore every file, if notebooks can't be reached"
+    )
 
     command = add("uninstall", run_for_each, "remove the start-up file and restore every other file")
     command.set_defaults(run_for=uninstall)
@@ -179,7 +183,9 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
     source.add_argument(
         "--wheel", metavar="PATH", help="wheel to install instead, for example in /Volumes; needs no package index"
     )
-    command.add_argument("--strict", action="store_true", help="make the cluster's launch fail if the install fails")
+    command.add_argument(
+        "--strict", action="store_true", help="make the cluster's launch fail if notebooks can't be reached"
+    )
     command.add_argument(
         "--python", metavar="PATH", default="", help="the runtime's interpreter (default: found on the node)"
     )
@@ -249,7 +255,7 @@ def run_for_one(python: str, arguments: Arguments) -> tuple[str, Result | None]:
 
 def install(python: str, arguments: Arguments) -> installer.Installation:
     """Install for an interpreter."""
-    return installer.install(python, force=arguments.force, dry_run=arguments.dry_run)
+    return installer.install(python, force=arguments.force, strict=arguments.strict, dry_run=arguments.dry_run)
 
 
 def uninstall(python: str, arguments: Arguments) -> installer.Uninstallation:
@@ -259,7 +265,7 @@ def uninstall(python: str, arguments: Arguments) -> installer.Uninstallation:
 
 def status(python: str, _: Arguments) -> installer.Status:
     """Return the shim's state in an interpreter."""
-    return installer.status(python)
+    return check_sitecustomize_status(python)
 
 
 def run_doctor(arguments: Arguments) -> int:

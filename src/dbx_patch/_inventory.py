@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +18,19 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from dbx_patch._finders import find_spec, list_paths
+from dbx_patch._mounts import (
+    ask_mounts,
+    begin_asking,
+    describe,
+    find_mount,
+    find_state,
+    hangs,
+    is_file,
+    is_folder,
+    list_folder,
+    resolve,
+)
 from dbx_patch.installer import Shown
 from dbx_patch.sitecustomize_template import template
 
@@ -28,13 +41,15 @@ SHARED = ("/Workspace/", "/Volumes/", "/dbfs/", "/local_disk0/.ephemeral_nfs/")
 """Folders that executors can read as well. All others are on the driver only."""
 WITHOUT_LINKS = ("/Workspace/", "/Volumes/", "/dbfs/")
 """Mounts that support no symbolic or hard links."""
+NOT_SENT = "/.fuse-mounts/"
+"""Where `/Workspace` links to on some clouds. Databricks' code does not send these paths to executors."""
 TAKEN = frozenset({"databricks", "dbruntime", "dlt", "py4j", "pyspark", "scripts", "tests"})
 """Top-level names that Databricks uses itself. A package named `scripts` once stopped every job of a cluster."""
 
 Style = Literal["path", "finder", "link tree"]
 """How an install makes its project importable: a folder on the path, a finder, or a folder of links to its files."""
 
-Caveat = Literal["name taken", "executors lack its finder", "driver only", "links missing"]
+Caveat = Literal["name taken", "executors lack its finder", "path not sent", "driver only", "links missing"]
 """Why an install may fail elsewhere, even if it works in this process."""
 
 
@@ -72,7 +87,7 @@ class EditableInstall(Shown):
     hides: tuple[Shadow, ...]
     """The copies in lower layers that are not imported because the install comes first."""
     unreadable: tuple[str, ...]
-    """Each root that can't be read, with the reason."""
+    """Each root that can't be read, or is on a mount that does not answer, with the reason."""
     warnings: tuple[str, ...]
     """What may fail elsewhere, even if it works in this process."""
 
@@ -107,20 +122,48 @@ def editable_installs() -> tuple[EditableInstall, ...]:
     """List the editable installs of every layer on `sys.path`, in its order.
 
     Nothing is imported. Finders are asked what they would find; meson-python's rebuilds its project when it is asked.
+    Each mount that an install is on is asked first whether it answers. If it does not, nothing on it is touched.
     """
-    return tuple(
-        describe_install(layer, pth, editables) for layer in find_layers() for pth, editables in group_by_project(layer)
-    )
+    begin_asking()
+    return list_installs()
 
 
 def verify_editable_installs() -> Verification:
-    """Return for each editable install whether it is imported, what shadows it, and where else it would fail."""
+    """Return for each editable install whether it is imported, what shadows it, and where else it would fail.
+
+    What is on a mount that does not answer counts as not importable.
+    """
     installs = editable_installs()
     return Verification(all(install.importable for install in installs), installs)
 
 
+def list_installs() -> tuple[EditableInstall, ...]:
+    """List the editable installs, after all mounts were asked that they or entries of `sys.path` are on."""
+    ask_mounts(list_entries())
+    found = [(layer, pth, editables) for layer in find_layers() for pth, editables in group_by_project(layer)]
+    ask_mounts(folder for layer, _, editables in found for folder in list_folders(layer, editables))
+    return tuple(describe_install(*each) for each in found)
+
+
+def list_entries() -> list[str]:
+    """Return the strings on `sys.path`; other code may put anything on it."""
+    entries: list[object] = [*sys.path]
+    return [entry for entry in entries if isinstance(entry, str)]
+
+
+def list_folders(layer: str, editables: Iterable[Editable]) -> Iterator[str]:
+    """List the folders and files that an editable install offers modules from: its roots, and those of its finders."""
+    for editable in editables:
+        if editable["root"]:
+            yield editable["root"]
+        if editable["finder"]:
+            yield from list_paths(Path(layer, editable["finder"] + ".py"))
+
+
 def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
     """List the `.pth` files of a layer, each with the lines of one project; `easy-install.pth` may have several."""
+    if hangs(layer):
+        return
     try:
         found: list[Editable] = template.load("editables").read_editables(layer)
     except OSError:
@@ -144,7 +187,10 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
     project = find_project(distribution, roots)
     names = find_names(distribution, roots, finders)
     inside = [folder for folder in [project, *roots] if folder]
-    elsewhere = [found for found in map(locate, names) if not any(is_inside(location, inside) for location in found)]
+    waits = [folder for folder in (*inside, *list_folders(layer, editables)) if hangs(folder)]
+    elsewhere = (
+        [] if waits else [found for found in map(locate, names) if not any(is_inside(place, inside) for place in found)]
+    )
     shadow = next((found[0] for found in elsewhere if found), None)
     return EditableInstall(
         name=find_name(distribution, pth, roots),
@@ -154,23 +200,32 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
         pth=str(pth),
         style=style,
         names=names,
-        importable=bool(names) and not elsewhere,
+        importable=bool(names) and not elsewhere and not waits,
         shadowed_by=Shadow(shadow, find_layer(shadow)) if shadow else None,
-        hides=() if elsewhere else tuple(find_copies(layer, names)),
-        unreadable=tuple(find_unreadable(roots)),
-        warnings=tuple(text for _, text in find_warnings(style, project, names)),
+        hides=() if elsewhere or waits else tuple(find_copies(layer, names)),
+        unreadable=tuple(find_unreadable(roots or waits[:1])),
+        warnings=tuple(text for _, text in find_warnings(style, project, names, roots)),
     )
 
 
 def find_distribution(layer: str, pth: Path, editables: list[Editable]) -> metadata.Distribution | None:
-    """Find the distribution of an editable install: by its RECORD, or, for `setup.py develop`, by its `.egg-link`."""
-    for distribution in metadata.distributions(path=[layer]):
-        recorded = [line.partition(",")[0] for line in read(distribution, "RECORD").splitlines()]
-        if pth.name in recorded and read(distribution, "direct_url.json"):
+    """Find the distribution of an editable install.
+
+    Its RECORD has the `.pth` file. Where that has been lost, the folder that pip recorded has its modules. For
+    `setup.py develop`, its `.egg-link` has the root.
+    """
+    installed = [each for each in metadata.distributions(path=[layer]) if read(each, "direct_url.json")]
+    for distribution in installed:
+        if pth.name in [line.partition(",")[0] for line in read(distribution, "RECORD").splitlines()]:
+            return distribution
+    folders = list(list_folders(layer, editables))
+    for distribution in installed:
+        project = find_recorded(distribution)
+        if project and any(f"{folder}/".startswith(f"{project}/") for folder in folders):
             return distribution
     for editable in editables:
         for link in Path(layer).glob("*.egg-link"):
-            if link.read_bytes().splitlines()[:1] == [editable["root"].encode()]:
+            if link.read_bytes().splitlines()[:1] == [editable["root"].encode()] and not hangs(editable["root"]):
                 return next(iter(metadata.distributions(path=[editable["root"]])), None)
     return None
 
@@ -190,15 +245,22 @@ def read_header(distribution: metadata.Distribution | None, name: str) -> str:
 
 def find_project(distribution: metadata.Distribution | None, roots: list[str]) -> str | None:
     """Find the project's folder: the one that pip recorded (:pep:`610`), or the nearest one with build metadata."""
+    recorded = find_recorded(distribution)
+    if recorded:
+        return recorded
+    for root in roots:
+        for folder in (Path(root), *Path(root).parents[:2]):
+            if any(is_file(f"{folder}/{file}") for file in ("pyproject.toml", "setup.py", "setup.cfg")):
+                return str(folder)
+    return roots[0] if roots else None
+
+
+def find_recorded(distribution: metadata.Distribution | None) -> str:
+    """Return the project's folder that pip recorded; empty if it did not."""
     try:
         return unquote(urlsplit(str(json.loads(read(distribution, "direct_url.json"))["url"])).path).rstrip("/")
     except (KeyError, TypeError, ValueError):
-        pass
-    for root in roots:
-        for folder in (Path(root), *Path(root).parents[:2]):
-            if any((folder / file).is_file() for file in ("pyproject.toml", "setup.py", "setup.cfg")):
-                return str(folder)
-    return roots[0] if roots else None
+        return ""
 
 
 def find_name(distribution: metadata.Distribution | None, pth: Path, roots: list[str]) -> str:
@@ -227,17 +289,11 @@ def find_names(distribution: metadata.Distribution | None, roots: list[str], fin
 
 def names_in_root(root: Path) -> Iterator[str]:
     """List the modules and packages in a folder; if it has none, the folders that may be namespace packages."""
-    try:
-        entries = sorted(root.iterdir())
-    except OSError:
-        return
+    entries = list_folder(str(root))
     suffixes = (".py", *EXTENSION_SUFFIXES)
-    modules = {entry.name.partition(".")[0] for entry in entries if entry.name.endswith(suffixes)} - {
-        "setup",
-        "conftest",
-    }
-    packages = {entry.name for entry in entries if (entry / "__init__.py").exists()}
-    namespaces = {entry.name for entry in entries if entry.is_dir() and entry.name != "__pycache__"}
+    modules = {entry.partition(".")[0] for entry in entries if entry.endswith(suffixes)} - {"setup", "conftest"}
+    packages = {entry for entry in entries if is_file(f"{root}/{entry}/__init__.py")}
+    namespaces = {entry for entry in entries if is_folder(f"{root}/{entry}") and entry != "__pycache__"}
     yield from (name for name in sorted(modules | packages or namespaces) if name.isidentifier())
 
 
@@ -282,7 +338,7 @@ def locate(name: str) -> list[str]:
     """List where a top-level name is imported from, or was: a file, or the folders of a namespace package."""
     loaded = sys.modules.get(name)
     try:
-        spec = importlib.util.find_spec(name)
+        spec = find_spec(name)
     except Exception:  # noqa: BLE001  # what a finder raises ends an import as well
         spec = None
     if spec is not None and spec.has_location and spec.origin:
@@ -294,7 +350,7 @@ def is_inside(location: str, folders: list[str]) -> bool:
     """Return whether a location is in one of some folders, in either spelling of the workspace mount."""
     spell = template.load("editables").normalize
     return any(
-        Path(spell(location)).is_relative_to(spell(folder)) or Path(location).resolve().is_relative_to(folder)
+        Path(spell(location)).is_relative_to(spell(folder)) or resolve(location).is_relative_to(folder)
         for folder in folders
     )
 
@@ -313,8 +369,11 @@ def find_copies(layer: str, names: tuple[str, ...]) -> Iterator[Shadow]:
     """List the copies of some names in the layers below."""
     layers = find_layers()
     for below in layers[layers.index(layer) + 1 :]:
-        for name in names:
-            spec = PathFinder.find_spec(name, [below])
+        for name in names if not hangs(below) else ():
+            try:
+                spec = PathFinder.find_spec(name, [below])
+            except OSError:  # a mount's
+                continue
             if spec is not None:
                 folders = list(spec.submodule_search_locations or [])
                 yield Shadow(folders[0] if folders else str(spec.origin), below)
@@ -323,13 +382,18 @@ def find_copies(layer: str, names: tuple[str, ...]) -> Iterator[Shadow]:
 def find_unreadable(roots: list[str]) -> Iterator[str]:
     """List the roots that can't be read, with the reason; the workspace mount has errors of its own."""
     for root in roots:
+        if find_state(root) != "answers":
+            yield f"{root}: {describe(find_mount(root), find_state(root))}"
+            continue
         try:
-            list(Path(root).iterdir())
+            os.listdir(root)  # noqa: PTH208  # pathlib's `iterdir` makes other calls
         except OSError as error:
             yield f"{root}: {error.strerror}"
 
 
-def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> Iterator[tuple[Caveat, str]]:
+def find_warnings(
+    style: Style, project: str | None, names: tuple[str, ...], roots: Iterable[str] = ()
+) -> Iterator[tuple[Caveat, str]]:
     """List what may fail elsewhere, even if it works in this process: a word, and a text for people."""
     folder = f"{template.load('editables').normalize(project)}/" if project else ""
     for name in sorted(TAKEN.intersection(names)):
@@ -338,6 +402,9 @@ def find_warnings(style: Style, project: str | None, names: tuple[str, ...]) -> 
     if style == "finder":
         text = "its finder is not sent to executors with a function; a folder on the path is"
         yield "executors lack its finder", text
+    for root in (root for root in roots if root.startswith(NOT_SENT)):
+        text = f"{root} is not sent to executors, which get only paths below /Workspace; with the shim on every node, "
+        yield "path not sent", f"{text}they can import it"
     if project and not folder.startswith(SHARED):
         text = f"{project} is on the driver only, so executors can't import it; move it below /Workspace or /Volumes"
         yield "driver only", text

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from dbx_patch import installer
+from dbx_patch._inventory import list_folders
+from dbx_patch._mounts import WORDS, ask_mounts, begin_asking
 from dbx_patch._process import patch_dbx
 
 
-def install_sitecustomize(python: str = sys.executable, *, force: bool = False) -> installer.Installation:
+def install_sitecustomize(
+    python: str = sys.executable, *, force: bool = False, strict: bool = False
+) -> installer.Installation:
     """Install the shim for an interpreter, and verify that it runs there and in notebook environments created from it.
 
     This does what `python -m dbx_patch.install` does. `python` is the interpreter's path. A newer shim is kept, and one
-    that was edited by hand raises InstallerError; `force` overwrites both. Processes that are already running, this one
+    that was edited by hand raises InstallerError; `force` overwrites both. Where it can't reach notebooks, it is
+    installed for that environment only, or with `strict` not at all. Processes that are already running, this one
     included, do not change: call `patch_dbx` in them.
 
-    Raises InstallerError if the shim can't be installed or is not live afterwards. Every file is then restored.
+    Raises InstallerError if the shim can't be installed or is not live afterwards, and with `strict` if notebooks can't
+    be reached. Every file is then restored.
     """
-    return installer.install(python, force=force)
+    return installer.install(python, force=force, strict=strict)
 
 
 def uninstall_sitecustomize(python: str = sys.executable) -> installer.Uninstallation:
@@ -34,7 +41,10 @@ def check_sitecustomize_status(python: str = sys.executable) -> installer.Status
 
     `python` is the interpreter's path. Nothing is changed. Raises InstallerError if the interpreter can't be started.
     """
-    return installer.status(python)
+    status = installer.status(python)
+    begin_asking()
+    mounts = ask_mounts(folder for layer in status.layers for folder in list_folders(layer["path"], layer["editables"]))
+    return replace(status, mounts={mount: WORDS[state] for mount, state in mounts.items()})
 
 
 def patch_and_install() -> installer.Installation:
@@ -50,6 +60,7 @@ def patch_and_install() -> installer.Installation:
     done = installer.install(sys.executable, alone=True)
     state = "is now installed" if done.changed else "is already installed"
     print(f"dbx-patch {done.version} {state} for this environment ({sys.prefix}). This process is patched too.")
+    print("Other notebooks are not reached; an init script reaches all (`dbx-patch init-script` prints one).")
     dbutils = find_dbutils()
     if dbutils is None:
         print("Python was not restarted, because there is no dbutils here. New processes use the installed shim.")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html.parser
+import importlib
 import json
+import os
 import re
+import shutil
 import sys
 from dataclasses import replace
+from importlib.machinery import FileFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from jsonschema import validate
 
-from dbx_patch import installer
+from dbx_patch import _mounts, installer
 from dbx_patch._doctor import Diagnosis, Report, Step, _commands
 from dbx_patch._doctor import _check_install as install_checks
 from dbx_patch._doctor import _check_module as module_checks
@@ -22,7 +26,10 @@ from dbx_patch._doctor import _check_shim as shim_checks
 from dbx_patch._doctor._case import Case, EditableCase
 from dbx_patch._doctor._checks import EDITABLE_CHECKS, OTHER_CHECKS, PROCESS_CHECKS, diagnose, find_names
 from dbx_patch._doctor._report import IMPORTABLE, Cause
+from dbx_patch._doctor._trace import find_stale_folder
+from dbx_patch._finders import LOADERS
 from dbx_patch._inventory import EditableInstall
+from dbx_patch._mounts import MountState, Trouble
 from dbx_patch._verify import HookStatus
 from tests.lab.wheels import REPOSITORY
 
@@ -243,6 +250,48 @@ def test_project_that_was_installed_again_is_known_by_its_pth_file(case: Editabl
     assert cause_of(replace(again, events=())) == "imported before"
 
 
+def test_project_that_was_moved_and_installed_again_is_not_found_at_all(case: EditableCase) -> None:
+    kept = "it was installed again from another folder; this process keeps /first"
+    events: Any = (("install kept", "testx", kept),)
+    moved = replace(case, events=events, path=("/driver", LAYER, "/first"))
+
+    found = diagnose(moved, EDITABLE_CHECKS)
+
+    assert (found.cause, found.evidence) == ("installed again", (f"testx: {kept}", *case.lines))
+    assert cause_of(replace(moved, found="/first/testx.py")) == "installed again"
+    assert cause_of(replace(moved, found="/driver/testx.py")) == "shadowed"
+    assert cause_of(replace(moved, found=found_in(case))) == "driver only"
+    assert cause_of(replace(moved, events=())) == "off the path"
+
+
+def test_listing_that_python_remembers_is_older_than_the_module(
+    case: EditableCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a change within one tick of the clock, or after an outage of the mount."""
+    part = Path(found_in(case)).with_name("functions.py")
+    package = str(part.parent)
+    part.unlink()
+    remembered = FileFinder(package, *LOADERS)
+    listed_at = part.parent.stat().st_mtime_ns
+    assert remembered.find_spec("functions") is None
+    part.touch()
+    os.utime(package, ns=(listed_at, listed_at))
+    monkeypatch.setattr(sys, "path", [*sys.path, case.roots[0]])
+    monkeypatch.setattr(sys, "path_importer_cache", {package: remembered, case.roots[0]: None})
+
+    below = find_stale_folder("testx.functions", found_in(case), case.roots)
+    top = find_stale_folder("testx", "", case.roots)
+    found = diagnose(replace(case, found=found_in(case), module="testx.functions", stale=below), EDITABLE_CHECKS)
+    importlib.invalidate_caches()
+
+    assert (below, top) == (package, case.roots[0])
+    assert (found.cause, found.evidence) == ("stale cache", (f"remembered: {package}",))
+    assert found.command == "import importlib; importlib.invalidate_caches()"
+    assert find_stale_folder("testx.functions", found_in(case), case.roots) == ""
+    assert find_stale_folder("testx", "", case.roots) == ""
+    assert find_stale_folder("testx.absent", found_in(case), case.roots) == ""
+
+
 def test_start_up_line_that_lacks_a_package_is_cured_by_that_package(case: EditableCase) -> None:
     lacks = "Traceback (most recent call last):\n  …\nModuleNotFoundError: No module named 'a_helper.part'\n"
     events: Any = (("import line failed", PTH, f"import x\n{lacks}"),)
@@ -275,6 +324,100 @@ def test_folder_that_was_renamed_and_tree_of_links_that_was_removed(case: Editab
         "links missing",
         f"{sys.executable} -m pip install -e {case.install.project}",
     )
+
+
+@pytest.fixture
+def on_mount(case: EditableCase, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The mount point that the project is below, by the kernel's list. It answers."""
+    mount = Path(case.roots[0]).parents[1].resolve()
+    monkeypatch.setattr(_mounts, "points", ["//", str(mount)])
+    monkeypatch.setattr(_mounts, "answers", {str(mount): "answers"})
+    return mount
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "summary"),
+    [
+        ("does not answer", "mount not answering", "does not answer; an import that asks it waits until it does"),
+        (
+            "no credential",
+            "no credential",
+            "refuses this process, which has no credential for it yet; wait, then import again",
+        ),
+        ("away", "mount away", "is away; wait, then import again"),
+    ],
+)
+def test_mount_that_does_not_answer_as_it_should_explains_everything_but_a_copy_above(
+    case: EditableCase, state: MountState, cause: Cause, summary: str
+) -> None:
+    case = replace(case, troubles=(Trouble("/Workspace/x/src", "/Workspace", state),), shim="absent", disabled=True)
+
+    found = diagnose(case, EDITABLE_CHECKS)
+
+    assert (found.cause, found.summary, found.command) == (cause, f"the mount /Workspace {summary}", "")
+    assert found.evidence == ("folder: /Workspace/x/src", *case.lines)
+    assert cause_of(replace(case, loaded=found_in(case), found=found_in(case))) == cause  # its parts are on the mount
+    assert cause_of(replace(case, found="/above/testx.py")) == "shadowed"
+
+
+def test_entries_that_were_not_searched_explain_what_is_not_found(case: EditableCase) -> None:
+    away = Trouble("/Volumes/a", "/Volumes", "away")
+    silent = Trouble("/Workspace/x", "/Workspace", "does not answer")
+    note = "the mount /Workspace does not answer, and was not searched"
+    case = replace(case, unsearched=(away, silent))
+
+    found = diagnose(case, EDITABLE_CHECKS)
+    other = diagnose(Case(module="other", unsearched=(away,)), OTHER_CHECKS)
+    healthy = diagnose(Case(module="json", found="/lib/json.py", unsearched=(away, silent)), OTHER_CHECKS)
+
+    assert found.cause == "mount not answering"
+    assert found.evidence == ("not searched: /Volumes/a", "not searched: /Workspace/x", *case.lines)
+    assert (other.cause, other.evidence) == ("mount away", ("not searched: /Volumes/a",))
+    assert (healthy.cause, healthy.evidence) == ("healthy", (note,))
+    assert cause_of(replace(case, found=found_in(case))) == "driver only"
+    assert cause_of(replace(case, shim="stopped")) == "patches removed"
+    assert cause_of(replace(case, shim="absent")) == "mount not answering"  # a new interpreter may not start either
+    assert cause_of(replace(case, shim="absent", unsearched=(away,))) == "started before"
+    assert diagnose(Case(unsearched=(silent,)), PROCESS_CHECKS).cause == "mount not answering"
+
+
+def test_nothing_on_a_mount_is_to_be_changed_or_installed_again(
+    case: EditableCase, on_mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(case.roots[0])
+    refusing = {"": root.parent}
+    monkeypatch.setattr(install_checks, "find_refusing", lambda _folder: refusing[""])
+    raised: list[OSError] = [PermissionError(13, "Permission denied")]
+
+    def fail(_folder: str) -> list[str]:
+        raise raised[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.listdir", fail)
+        below = install_checks.check_folders(case)
+        refusing[""] = on_mount
+        whole = install_checks.check_folders(case)
+        refusing[""] = on_mount.parent
+        above = install_checks.check_folders(case)
+        raised[0] = OSError(5, "Input/output error")
+        error = install_checks.check_folders(case)
+    shutil.rmtree(root.parent)
+    (on_mount / "another").mkdir()
+    absent = install_checks.check_folders(case)
+    (on_mount / "another").rmdir()
+    empty = install_checks.check_folders(case)
+
+    every = {"below": below, "whole": whole, "above": above, "error": error, "absent": absent, "empty": empty}
+    assert {name: found.cause for name, found in every.items() if found} == {
+        "below": "folder unreadable",
+        "whole": "no credential",
+        "above": "no credential",
+        "error": "mount away",
+        "absent": "folder absent",
+        "empty": "no credential",
+    }
+    commands = {name: found.command for name, found in every.items() if found and found.command}
+    assert [*commands] == ["absent"]
 
 
 @pytest.mark.parametrize(
@@ -463,6 +606,7 @@ def test_name_of_a_project_is_that_of_its_modules(case: EditableCase) -> None:
     installs = (replace(case.install, name="the-project", names=("one", "two")), case.install)
 
     assert find_names("", installs) == ["one", "two", "testx"]
+    assert find_names("", (replace(case.install, name="some-project", names=()),)) == ["some_project"]
     assert find_names("The.Project", installs) == ["one", "two"]
     assert find_names("other.part", installs) == ["other.part"]
     with pytest.raises(ValueError, match="'a b' is neither a module's name nor the name of a project"):

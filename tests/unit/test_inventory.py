@@ -38,7 +38,8 @@ def find_install(name: str) -> EditableInstall:
     ("folder", "style", "name", "warnings"),
     [
         ("/Workspace/Users/x/project", "path", "fine", []),
-        ("/.fuse-mounts/wsfs/Users/x/project", "path", "fine", []),
+        ("/.fuse-mounts/wsfs/Users/x/project", "path", "fine", ["path not sent"]),
+        ("/.fuse-mounts/wsfs/Users/x/project", "finder", "fine", ["executors lack its finder"]),
         ("/Volumes/a/b/c/project", "path", "fine", []),
         ("/Workspaces/project", "path", "fine", ["driver only"]),
         ("/tmp/project", "path", "fine", ["driver only"]),
@@ -70,7 +71,7 @@ def test_install_is_described_and_warned_about_though_its_folder_is_not_there(
     found = find_install("project")
 
     assert (found.style, found.project, found.names, found.version) == (style, folder, (name,), "1")
-    described = list(find_warnings(style, folder, (name,)))
+    described = list(find_warnings(style, folder, (name,), [folder] if style == "path" else []))
     assert [caveat for caveat, _ in described] == warnings
     assert found.warnings == tuple(text for _, text in described)
 

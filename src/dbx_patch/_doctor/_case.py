@@ -12,8 +12,9 @@ from packaging.utils import canonicalize_name
 
 from dbx_patch._doctor._pth_lines import locate_lines, read_editables
 from dbx_patch._doctor._report import Step
-from dbx_patch._doctor._trace import list_entries, trace_import
-from dbx_patch._inventory import EditableInstall, locate
+from dbx_patch._doctor._trace import find_stale_folder, trace_import
+from dbx_patch._inventory import EditableInstall, list_entries, list_folders, locate
+from dbx_patch._mounts import Trouble, find_troubles, hangs
 from dbx_patch._process import find_file, find_shim
 from dbx_patch._verify import HookStatus, check_patched
 from dbx_patch.sitecustomize_template import template
@@ -38,6 +39,10 @@ class Case:
     steps: tuple[Step, ...] = ()
     path: tuple[str, ...] = ()
     """The strings on `sys.path`."""
+    unsearched: tuple[Trouble, ...] = ()
+    """The entries of `sys.path` whose mount does not answer as it should."""
+    stale: str = ""
+    """The folder of which Python remembers a listing that lacks the module, or a part of it."""
     shim: Literal["live", "stopped", "absent"] = "live"
     shim_replaced: bool = False
     """Whether the shim's file is missing, or is not the one that this process runs."""
@@ -76,6 +81,8 @@ class EditableCase(Case):
     """The same as evidence."""
     read_by_site: bool = True
     """Whether Python's own `site` reads the `.pth` files of its layer."""
+    troubles: tuple[Trouble, ...] = ()
+    """The folders of the install whose mount does not answer as it should."""
 
     @property
     def roots(self) -> list[str]:
@@ -109,22 +116,31 @@ def describe_module(module: str, installs: tuple[EditableInstall, ...]) -> Case:
     """Return the facts about a module: an `EditableCase` if an editable install offers it."""
     top = module.partition(".")[0]
     offering = [install for install in installs if offers(install, top)]
+    found = next((place for place in locate(top) if not hangs(place)), "")
+    editables = read_editables(offering[0]) if offering else ()
+    roots = [editable["root"] for editable in editables if editable["root"]]
     facts = list_process_facts() | {
         "module": module,
         "installs": installs,
-        "found": next(iter(locate(top)), ""),
+        "found": found,
         "loaded": getattr(sys.modules.get(top), "__file__", None) or "",
         "steps": tuple(trace_import(top, offering)),
+        "stale": find_stale_folder(module, found, roots),
     }
     if not offering:
         return Case(**facts)
-    editables = read_editables(offering[0])
-    opened = template.load("finders").find_opened_layers()
+    return describe_editable(offering[0], editables, facts)
+
+
+def describe_editable(install: EditableInstall, editables: tuple[Editable, ...], facts: dict[str, Any]) -> EditableCase:
+    """Return the facts about a module together with those about the install that may offer it."""
+    folders = [folder for folder in (install.project, *(each["root"] for each in editables)) if folder]
     return EditableCase(
-        install=offering[0],
+        install=install,
         editables=editables,
         lines=locate_lines(editables),
-        read_by_site=offering[0].layer in opened,
+        read_by_site=install.layer in template.load("finders").find_opened_layers(),
+        troubles=find_troubles(dict.fromkeys(folders or list_folders(install.layer, editables))),
         **facts,
     )
 
@@ -134,6 +150,7 @@ def list_process_facts() -> dict[str, Any]:
     shim = find_shim()
     return {
         "path": tuple(list_entries()),
+        "unsearched": find_troubles(list_entries()),
         "shim": "absent" if shim is None else "live" if shim.started else "stopped",
         "shim_replaced": shim is not None and is_replaced(shim),
         "disabled": template.is_switched_on(b"DBX_PATCH_DISABLE"),

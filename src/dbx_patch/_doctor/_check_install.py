@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dbx_patch._doctor._case import Case, EditableCase
+from dbx_patch._doctor._case import Case, EditableCase, describe_editable
+from dbx_patch._doctor._check_mount import check_mount, diagnose_mount
 from dbx_patch._doctor._commands import in_notebook, install_from, pip_install, restart_python, shell
-from dbx_patch._doctor._pth_lines import locate_lines, read_editables
+from dbx_patch._doctor._pth_lines import read_editables
 from dbx_patch._doctor._report import Diagnosis
 from dbx_patch._inventory import find_layers
+from dbx_patch._mounts import Trouble, find_mount, follow, is_folder, list_folder
 from dbx_patch.sitecustomize_template import template
 
 WORLD_WRITABLE = 0o002
@@ -46,32 +48,48 @@ def check_import_line(case: EditableCase) -> Diagnosis | None:
 
 def check_folders(case: EditableCase) -> Diagnosis | None:
     """Check whether each folder of the install can be listed, which is what an import does."""
-    for folder in case.roots or [case.install.project or ""]:
+    for folder in case.roots or list(filter(None, [case.install.project])):
         try:
             os.listdir(folder)  # noqa: PTH208  # pathlib's `iterdir` makes other calls
         except FileNotFoundError:
             return describe_missing_folder(case, folder)
         except PermissionError as error:
-            refusing = find_refusing(Path(folder))
-            evidence = (f"{folder}: {error.strerror}", f"no permission for: {refusing}", *case.lines)
-            command = shell("chmod", "a+rx", str(refusing))
-            summary = "this user has no permission to read the project's folder"
-            return Diagnosis(case.module, "folder unreadable", summary, evidence, command)
+            return describe_refusal(case, folder, str(error.strerror))
         except OSError as error:
-            evidence = (f"{folder}: {error.strerror}", *case.lines)
-            summary = "the file system returns an error for the project's folder; the next import tries again"
-            return Diagnosis(case.module, "folder unreadable", summary, evidence)
+            return describe_error(case, folder, str(error.strerror))
     return None
 
 
+def describe_refusal(case: EditableCase, folder: str, reason: str) -> Diagnosis:
+    """Return the diagnosis for a folder that this user can't read. No command gives a permission on a mount."""
+    refusing, mount = find_refusing(Path(folder)), find_mount(folder)
+    evidence = (f"{folder}: {reason}", f"no permission for: {refusing}")
+    if mount and Path(mount).is_relative_to(follow(str(refusing))):
+        return diagnose_mount(case, Trouble(folder, mount, "no credential"), evidence)
+    summary = "this user has no permission to read the project's folder"
+    command = "" if mount else shell("chmod", "a+rx", str(refusing))
+    return Diagnosis(case.module, "folder unreadable", summary, (*evidence, *case.lines), command)
+
+
+def describe_error(case: EditableCase, folder: str, reason: str) -> Diagnosis:
+    """Return the diagnosis for a folder for which the file system returns an error."""
+    evidence, mount = (f"{folder}: {reason}",), find_mount(folder)
+    if mount:
+        return diagnose_mount(case, Trouble(folder, mount, "away"), evidence)
+    summary = "the file system returns an error for the project's folder; the next import tries again"
+    return Diagnosis(case.module, "folder unreadable", summary, (*evidence, *case.lines))
+
+
 def describe_missing_folder(case: EditableCase, folder: str) -> Diagnosis:
-    """Return the diagnosis for a folder that does not exist."""
-    missing = f"missing: {folder}"
+    """Return the diagnosis for a folder that does not exist. A mount that shows nothing is not there yet."""
+    missing, mount = f"missing: {folder}", find_mount(folder)
+    if mount and not list_folder(mount):
+        return diagnose_mount(case, Trouble(folder, mount, "no credential"), (missing,))
     if case.install.style == "link tree":
         command = pip_install("-e", case.install.project or folder)
         return Diagnosis(case.module, "links missing", "its tree of links is missing", (missing, *case.lines), command)
-    there = next(parent for parent in Path(folder).parents if os.path.isdir(parent))  # noqa: PTH112  # pathlib's raises
-    similar = difflib.get_close_matches(Path(folder).relative_to(there).parts[0], list_folder(there), 1)
+    there = next(parent for parent in Path(folder).parents if is_folder(str(parent)))
+    similar = difflib.get_close_matches(Path(folder).relative_to(there).parts[0], list_folder(str(there)), 1)
     hint = (f"similar name: {there / similar[0]}",) if similar else ()
     evidence = (missing, f"exists: {there}", *hint, *case.lines)
     command = install_from(f"the folder of {case.install.name}")
@@ -102,9 +120,8 @@ def check_nameless_installs(case: Case) -> Diagnosis | None:
     """Check the folders of the installs whose names are not known: one of them may offer the module."""
     for install in case.installs:
         if not install.names:
-            editables = read_editables(install)
-            lines = locate_lines(editables)
-            found = check_folders(EditableCase(module=case.module, install=install, editables=editables, lines=lines))
+            offering = describe_editable(install, read_editables(install), {"module": case.module})
+            found = check_mount(offering) or check_folders(offering)
             if found:
                 return found
     return None
@@ -134,8 +151,8 @@ def check_refused_files(case: Case) -> Diagnosis | None:
 
 def list_pth_files(name: str) -> Iterator[str]:
     """List the `.pth` files of each layer, those with a name like the module's first."""
-    for layer in filter(os.path.isdir, find_layers()):
-        files = [file for file in list_folder(Path(layer)) if file.endswith(".pth")]
+    for layer in filter(is_folder, find_layers()):
+        files = [file for file in list_folder(layer) if file.endswith(".pth")]
         yield from (
             str(Path(layer, file)) for file in sorted(files, key=lambda file: name not in file.replace("-", "_"))
         )
@@ -159,11 +176,3 @@ def find_refusing(folder: Path) -> Path:
     """Return the first folder on the way to another one, or that one itself, that this user can't enter or list."""
     way = [*reversed(folder.parents), folder]
     return next((step for step in way if not os.access(step, os.X_OK if step != folder else os.R_OK | os.X_OK)), folder)
-
-
-def list_folder(folder: Path) -> list[str]:
-    """Return the names in a folder, sorted; none if it can't be listed."""
-    try:
-        return sorted(entry.name for entry in folder.iterdir())
-    except OSError:
-        return []

@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 from dbx_patch._doctor._case import Case, EditableCase
-from dbx_patch._doctor._check_install import list_folder
+from dbx_patch._doctor._check_shim import show
 from dbx_patch._doctor._commands import (
+    FORGET,
     PATCH,
     install_from,
     pip_install,
@@ -20,8 +21,10 @@ from dbx_patch._doctor._commands import (
     shell,
 )
 from dbx_patch._doctor._report import IMPORTABLE, Cause, Diagnosis
+from dbx_patch._doctor._trace import find_package_folder
 from dbx_patch._finders import finds
 from dbx_patch._inventory import TAKEN, find_layer, find_warnings, is_inside
+from dbx_patch._mounts import list_folder
 from dbx_patch._verify import HARMLESS
 from dbx_patch.sitecustomize_template import template
 
@@ -41,15 +44,21 @@ def check_reserved_name(case: EditableCase) -> Diagnosis | None:
 
 
 def check_installed_again(case: EditableCase) -> Diagnosis | None:
-    """Check whether the project was installed again from another folder, and this process keeps the old one."""
-    if not keeps_other_copy(case):
+    """Check whether the project was installed again from another folder, and this process keeps the old one.
+
+    If the old folder is gone, nothing is found. That is what happens to a project that was moved.
+    """
+    copy = case.loaded or case.found
+    if copy and (is_inside(copy, case.folders) or case.is_above(copy)):
         return None
     identify = template.load("finders").identify
     projects = {identify(editable)[0][1] for editable in case.editables}
-    if not any(kind == "install kept" and subject in projects for kind, subject, _ in case.events):
+    kept = next((event for event in case.events if event[0] == "install kept" and event[1] in projects), None)
+    if kept is None:
         return None
     summary = "the project was installed again from another folder; this process keeps the first one"
-    return Diagnosis(case.module, "installed again", summary, show_copy(case), restart_python())
+    evidence = show_copy(case) if copy else (show(kept), *case.lines)
+    return Diagnosis(case.module, "installed again", summary, evidence, restart_python())
 
 
 def check_imported_before(case: EditableCase) -> Diagnosis | None:
@@ -74,16 +83,24 @@ def check_missing_part(case: Case) -> Diagnosis | None:
         return None
     package, _, name = missing.rpartition(".")
     folder = find_package_folder(case.found).joinpath(*missing.split(".")[1:-1])
-    similar = difflib.get_close_matches(name, [entry.partition(".")[0] for entry in list_folder(folder)], 1)
+    similar = difflib.get_close_matches(name, [entry.partition(".")[0] for entry in list_folder(str(folder))], 1)
     evidence = (f"package: {case.found}", *(f"similar name: {package}.{match}" for match in similar))
     return Diagnosis(case.module, "no such module", f"the package is found, but has no {missing}", evidence)
+
+
+def check_stale_cache(case: Case) -> Diagnosis | None:
+    """Check whether a folder has the module, and Python remembers a listing of it from before."""
+    if not case.stale:
+        return None
+    summary = "Python remembers the folder as it was, without this module; drop that, then import again"
+    return Diagnosis(case.module, "stale cache", summary, (f"remembered: {case.stale}",), FORGET)
 
 
 def check_importable(case: EditableCase) -> Diagnosis | None:
     """Check whether the editable copy is found, and report what may not work elsewhere."""
     if not case.found or not is_inside(case.found, case.folders):
         return None
-    warnings = list(find_warnings(case.install.style, case.install.project, case.install.names))
+    warnings = list(find_warnings(case.install.style, case.install.project, case.install.names, case.roots))
     cause: Cause = next((caveat for caveat, _ in warnings if caveat in IMPORTABLE), "healthy")
     evidence = tuple(text for _, text in warnings)
     return Diagnosis(case.module, cause, f"importable from {case.found}", evidence)
@@ -120,7 +137,7 @@ def check_found_elsewhere(case: Case) -> Diagnosis | None:
 
 def check_failing_finder(case: EditableCase) -> Diagnosis | None:
     """Check whether a finder on `sys.meta_path` raises an exception."""
-    step = next((step for step in case.steps if step.state == "stops" and step.kind != "hook" and step.ends), None)
+    step = next((step for step in case.steps if step.state == "stops" and step.kind == "finder" and step.ends), None)
     if step is None or case.found:
         return None
     summary = f"the finder {step.place} raises an exception, which ends every import that gets to it"
@@ -157,7 +174,7 @@ def show_refusal(case: EditableCase) -> list[str]:
 
 def check_renamed_package(case: EditableCase) -> Diagnosis | None:
     """Check whether the project no longer has the package that its install offers."""
-    there = sorted({Path(name).stem for root in case.roots for name in list_folder(Path(root))})
+    there = sorted({Path(name).stem for root in case.roots for name in list_folder(root)})
     if not case.roots or case.top in there:
         return None
     similar = tuple(f"similar name: {name}" for name in difflib.get_close_matches(case.top, there, 1))
@@ -188,11 +205,6 @@ def find_missing_part(module: str, found: str) -> str:
             return ".".join(parts[:number])
         folder = folder / part
     return ""
-
-
-def find_package_folder(found: str) -> Path:
-    """Return a package's folder: that of its `__init__` file, or the one of a namespace package."""
-    return Path(found).parent if Path(found).name.startswith("__init__.") else Path(found)
 
 
 def show_copy(case: EditableCase) -> tuple[str, ...]:

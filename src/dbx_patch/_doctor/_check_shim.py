@@ -45,9 +45,9 @@ def check_patches_removed(case: Case) -> Diagnosis | None:
 def check_installation(case: Case) -> Diagnosis | None:
     """Check why the shim has not run: it is not installed, was installed later, or is shadowed or broken.
 
-    This starts an interpreter.
+    This starts an interpreter, unless a mount does not answer that `site` may ask at the start.
     """
-    if case.shim == "live":
+    if case.shim == "live" or any(each.state == "does not answer" for each in case.unsearched):
         return None
     try:
         status = installer.status(sys.executable)

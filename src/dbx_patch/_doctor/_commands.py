@@ -10,6 +10,7 @@ from dbx_patch import installer
 from dbx_patch._notebook import find_dbutils
 
 PATCH = "import dbx_patch; dbx_patch.patch_dbx()"
+FORGET = "import importlib; importlib.invalidate_caches()"
 
 
 def in_notebook() -> bool:

@@ -12,6 +12,7 @@ Cause = Literal[
     "healthy",
     "name taken",
     "executors lack its finder",
+    "path not sent",
     "driver only",
     "finder failed",
     "folder absent",
@@ -20,6 +21,9 @@ Cause = Literal[
     "imported before",
     "installed again",
     "links missing",
+    "mount away",
+    "mount not answering",
+    "no credential",
     "no such module",
     "not installed",
     "off the path",
@@ -30,6 +34,7 @@ Cause = Literal[
     "shim not installed",
     "shim not live",
     "shim turned off",
+    "stale cache",
     "start-up line failed",
     "started before",
     "started without site",
@@ -38,7 +43,7 @@ Cause = Literal[
 ]
 """The closed set of results. docs/troubleshooting.md has a section for each."""
 Kind = Literal["hook", "finder", "root", "layer", "path entry"]
-IMPORTABLE = frozenset({"healthy", "name taken", "executors lack its finder", "driver only"})
+IMPORTABLE = frozenset({"healthy", "name taken", "executors lack its finder", "path not sent", "driver only"})
 """The causes with which a module is importable in this process."""
 SCHEMA = 1
 """The version of docs/doctor.schema.json. It changes when something is renamed or removed."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
-from importlib.machinery import BuiltinImporter, FileFinder, FrozenImporter, PathFinder
+from importlib.machinery import BuiltinImporter, FileFinder, FrozenImporter, ModuleSpec, PathFinder
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 from dbx_patch._doctor._pth_lines import list_folders, list_roots
 from dbx_patch._doctor._report import Kind, Step
-from dbx_patch._finders import finds
-from dbx_patch._inventory import EditableInstall, is_inside
+from dbx_patch._finders import ask, finds, is_safe
+from dbx_patch._inventory import EditableInstall, is_inside, list_entries
+from dbx_patch._mounts import describe, find_mount, find_state, hangs, is_folder
 from dbx_patch._process import find_shim
 from dbx_patch._verify import check_patched
 from dbx_patch.sitecustomize_template import template
@@ -47,9 +50,11 @@ def ask_finders(top: str, installs: list[EditableInstall]) -> Iterator[Step]:
             yield from ask_path_entries(top, installs, folders)
         elif shim is not None and finder is shim.watcher:
             yield Step("finder", "dbx-patch", "passes", "looks for new installs")
+        elif not is_safe(finder):
+            yield Step("finder", place, "passes", "not asked, because it may use a mount that does not answer")
         else:
             try:
-                spec = finder.find_spec(top, None, None) if hasattr(finder, "find_spec") else None
+                spec = ask(finder, top)
             except Exception as error:  # noqa: BLE001  # what a finder raises ends an import as well
                 yield Step("finder", place, "stops", repr(error), ends=True)
                 continue
@@ -71,14 +76,18 @@ def ask_path_entries(top: str, installs: list[EditableInstall], folders: list[st
     kinds: dict[str, Kind] = {root: "root" for install in installs for root in list_roots(install)}
     for entry in list_entries():
         kind = kinds.get(entry, "layer" if template.is_layer(entry) else "path entry")
-        spec = PathFinder.find_spec(top, [entry])
+        try:
+            spec = ask_entry(top, entry)
+        except OSError as error:
+            yield Step(kind, entry, "stops", str(error.strerror), ends=not isinstance(error, TimeoutError))
+            continue
         hook = sys.path_importer_cache.get(entry or os.getcwd())  # noqa: PTH109  # as Python itself spells it
         if spec is not None and (spec.origin or not folders):
             yield describe_spec(kind, entry, spec, folders)
         elif spec is None and not isinstance(hook, (FileFinder, type(None))) and finds(top, entry):
             name = f"{type(hook).__module__}.{type(hook).__qualname__}"
             yield Step(kind, entry, "stops", f"{name} refuses it to library code")
-        elif kind == "root" and not os.path.isdir(entry):  # noqa: PTH112  # pathlib's raises what a mount answers
+        elif kind == "root" and not is_folder(entry):
             yield Step(kind, entry, "stops", "missing or unreadable")
         else:
             yield Step(kind, entry, "passes")
@@ -89,6 +98,16 @@ def ask_path_entries(top: str, installs: list[EditableInstall], folders: list[st
                         yield Step("root", root, "stops", f"not on sys.path, but named in {install.pth}")
 
 
+def ask_entry(top: str, entry: str) -> ModuleSpec | None:
+    """Ask one entry of `sys.path`.
+
+    Raises OSError if its mount does, which ends an import as well; TimeoutError if the mount does not answer.
+    """
+    if hangs(entry):
+        raise TimeoutError(errno.ETIMEDOUT, f"not searched, because {describe(find_mount(entry), find_state(entry))}")
+    return PathFinder.find_spec(top, [entry])
+
+
 def describe_spec(kind: Kind, place: str, spec: Any, folders: list[str]) -> Step:
     """Return the step for a place that has the module: the one that was looked for, or another copy."""
     where = next(iter(filter(None, [spec.has_location and spec.origin, *(spec.submodule_search_locations or [])])), "")
@@ -97,7 +116,41 @@ def describe_spec(kind: Kind, place: str, spec: Any, folders: list[str]) -> Step
     return Step(kind, place, "found", where or str(spec.origin))
 
 
-def list_entries() -> list[str]:
-    """Return the strings on `sys.path`; other code may put anything on it."""
-    entries: list[object] = [*sys.path]
-    return [entry for entry in entries if isinstance(entry, str)]
+def find_stale_folder(module: str, found: str, roots: list[str]) -> str:
+    """Return the folder that has a module, or a part of it, which Python's cached listing of it lacks; empty if none.
+
+    Python lists a folder again when its modification time changes. A listing that was made while a mount was away, or
+    within the same tick of the clock as a change, stays.
+    """
+    top, *parts = module.split(".")
+    known = [] if found else [(top, folder) for folder in roots if folder in sys.path]
+    name, folders = top, list_package_folders(top, found)
+    for part in parts:
+        name = f"{name}.{part}"
+        known += [(name, folder) for folder in folders]
+        folders = list_package_folders(name, "") or [f"{folder}/{part}" for folder in folders]
+    return next((folder for name, folder in known if is_stale(name, folder)), "")
+
+
+def list_package_folders(name: str, found: str) -> list[str]:
+    """Return the folders of a package: those of the imported one, or the one in which it was found."""
+    path: Any = getattr(sys.modules.get(name), "__path__", None)
+    if path is not None:
+        return [folder for folder in path if isinstance(folder, str)]
+    return [str(find_package_folder(found))] if found else []
+
+
+def is_stale(name: str, folder: str) -> bool:
+    """Return whether a folder has a module that Python's own finder, or the shim's, does not find.
+
+    They remember a listing of the folder, or that it was absent. Other finders may have other reasons.
+    """
+    kind = type(sys.path_importer_cache.get(folder, False))
+    if kind not in {FileFinder, type(None)} and not kind.__module__.startswith(template.LIVE_NAME):
+        return False
+    return finds(name.rpartition(".")[2], folder) and PathFinder.find_spec(name, [folder]) is None
+
+
+def find_package_folder(found: str) -> Path:
+    """Return a package's folder: that of its `__init__` file, or the one of a namespace package."""
+    return Path(found).parent if Path(found).name.startswith("__init__.") else Path(found)
