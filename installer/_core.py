@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from dbx_patch.installer._byte_code import sweep
+from dbx_patch.installer._cache import find_cache, remove_cache
 from dbx_patch.installer._changes import install_into, remove_from, remove_other_parts
 from dbx_patch.installer._errors import InstallerError, NotLiveError, explain
 from dbx_patch.installer._interpreter import NAME_ANOTHER, Interpreter, plain_environ, probe
-from dbx_patch.installer._places import Place, Slot, choose_places, find_loaders, find_slot
+from dbx_patch.installer._places import (
+    Place,
+    Slot,
+    choose_places,
+    find_kernel_obstacle,
+    find_loaders,
+    find_slot,
+)
 from dbx_patch.installer._proof import verify
 from dbx_patch.installer._receipts import forget, record
 from dbx_patch.installer._results import Installation, Status, Uninstallation, name_command
@@ -22,13 +31,18 @@ from dbx_patch.sitecustomize_template import SHIM, template
 from packaging.version import InvalidVersion, Version
 
 RETRY = "then run the command again."
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}
+"""The errors that concern one place only: no right to change it, a read-only disk, or a file that is a mount."""
 
 
-def install(python: str, *, force: bool = False, alone: bool = False, dry_run: bool = False) -> Installation:
+def install(
+    python: str, *, force: bool = False, strict: bool = False, alone: bool = False, dry_run: bool = False
+) -> Installation:
     """Install the shim for an interpreter, and verify it there and in notebook environments created from it.
 
-    A newer shim is kept, and one that was edited by hand is refused, unless `force` is set. With `alone`, only the slot
-    that works in this environment only is tried. With `dry_run`, nothing is changed or verified.
+    A newer shim is kept, and one that was edited by hand is refused, unless `force` is set. With `strict`, only the
+    slots that reach notebooks are tried; with `alone`, only the one that works in this environment only. With
+    `dry_run`, nothing is changed or verified.
 
     Raises InstallerError if the install or its verification fails. Then everything is restored.
     """
@@ -37,22 +51,32 @@ def install(python: str, *, force: bool = False, alone: bool = False, dry_run: b
         newer = None if force else find_newer(shim)
         if newer:
             loader = next((loader for loader, loaded in find_loaders(interpreter) if loaded == shim), None)
-            return Installation(python, newer, find_slot(loader), str(shim), str(loader), kept=True)
+            kept = Installation(
+                python, newer, find_slot(loader), str(shim), str(loader), kept=True, notebook=interpreter.is_notebook
+            )
+            if strict and not kept.reaches_notebooks:
+                msg = (
+                    f"Nothing was changed for {python}.\nIts dbx-patch {newer} is newer, and does not reach notebooks."
+                )
+                raise InstallerError(msg, fix="to replace it, run the command again with `--force`.")
+            return kept
         if not force:
             refuse_edited(shim)
-        places, reasons = choose_places(interpreter)
+        places, reasons = choose_places(interpreter, strict=strict)
         for place in places:
             if alone and place.slot is not Slot.PTH:
                 continue
             try:
                 done = install_at(interpreter, place, reasons, dry_run=dry_run)
-            except (NotLiveError, PermissionError) as error:
+            except (NotLiveError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in CLOSED:
+                    raise
                 reasons.append(explain(error))
                 continue
             if not dry_run:
                 record(python, shim, {"version": done.version, "slot": done.slot, "loader": done.loader})
             return done
-    raise give_up(python, reasons)
+    raise give_up(python, reasons, strict=strict)
 
 
 def install_at(interpreter: Interpreter, place: Place, passed_over: list[str], *, dry_run: bool) -> Installation:
@@ -81,11 +105,14 @@ def install_at(interpreter: Interpreter, place: Place, passed_over: list[str], *
         proof_ms,
         passed_over=passed_over,
         dry_run=dry_run,
+        notebook=interpreter.is_notebook,
     )
 
 
 def uninstall(python: str, *, dry_run: bool = False) -> Uninstallation:
     """Remove the shim of an interpreter, whichever version installed it, and restore every other file.
+
+    The byte code of editable packages that is cached for this user is removed too. If that fails, it stays.
 
     Raises InstallerError if that fails. Then everything is as it was before.
     """
@@ -102,7 +129,9 @@ def uninstall(python: str, *, dry_run: bool = False) -> Uninstallation:
             sweep(interpreter, changed)
             forget(interpreter.purelib / SHIM)
     elsewhere = live["file"] if live and not own else None
-    return Uninstallation(python, [str(path) for path in changed], elsewhere, dry_run=dry_run)
+    cache, kept = remove_cache(find_cache(), dry_run=dry_run)
+    files = [str(path) for path in changed]
+    return Uninstallation(python, files, elsewhere, dry_run=dry_run, cache=cache, cache_kept=kept)
 
 
 def status(python: str) -> Status:
@@ -116,16 +145,27 @@ def status(python: str) -> Status:
     loader = next((loader for loader, loaded in loaders if loaded == shim), None)
     first = next(iter(interpreter.sitecustomizes), None)
     stamp = read_stamp(read(shim)) if shim else None
+    slot = find_slot(loader)
+    obstacle = find_kernel_obstacle(interpreter) if live and slot is not Slot.PTH else None
+    passed_over = [obstacle] if obstacle else []
+    if live and slot is Slot.PTH:
+        try:
+            passed_over = choose_places(interpreter, strict=True)[1]
+        except OSError as error:  # this user need not be able to look at every file
+            passed_over = [explain(error)]
     return Status(
         python=python,
         live=bool(live),
         version=live.get("version") or (stamp.version if stamp else None),
-        slot=find_slot(loader),
+        slot=slot,
         file=str(shim) if shim else None,
         shadowed_by=str(first) if shim and first and not live and first != loader else None,
         disabled=template.is_switched_on(b"DBX_PATCH_DISABLE"),
         hooks=live.get("hooks") or dict.fromkeys(template.HOOKS, ""),
         layers=list(interpreter.layers),
+        reaches_notebooks=bool(live) and slot is not Slot.PTH and not obstacle,
+        passed_over=passed_over,
+        notebook=interpreter.is_notebook,
     )
 
 
@@ -174,11 +214,12 @@ def refuse_edited(shim: Path) -> None:
             raise InstallerError(msg, fix="to overwrite it, run the command again with `--force`.")
 
 
-def give_up(python: str, reasons: list[str]) -> InstallerError:
+def give_up(python: str, reasons: list[str], *, strict: bool = False) -> InstallerError:
     """Return the error for when no place can be used: every reason, and what to do."""
     fix = f"remove these obstacles, {RETRY}"
     if os.geteuid():
         fix = f"run `sudo {name_command(python)}`."
     head = f"Nothing was installed for {python}, and nothing was changed."
     until = "Until then, run `import dbx_patch; dbx_patch.patch_dbx()` in each notebook."
-    return InstallerError("\n".join([head, *dict.fromkeys(reasons)]), fix=f"{fix}\n{until}")
+    lines = [head, *(["Notebooks can't be reached, and `--strict` asks for that."] if strict else []), *reasons]
+    return InstallerError("\n".join(dict.fromkeys(lines)), fix=f"{fix}\n{until}")

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dbx_patch.installer._errors import InstallerError, explain
-from dbx_patch.installer._interpreter import plain_environ, probe
+from dbx_patch.installer._interpreter import NOTEBOOK, plain_environ, probe
 from dbx_patch.installer._receipts import list_receipts
 from dbx_patch.installer._trust import find_exposed, trusted_uids
 
 ENVIRONMENTS = ("databricks/python", "databricks/python3", "local_disk0/.ephemeral_nfs/cluster_libraries/python")
 """The runtime's environment, and the environment of the cluster's libraries."""
-NOTEBOOKS = "local_disk0/.ephemeral_nfs/envs/pythonEnv-*"
+NOTEBOOKS = f"local_disk0/.ephemeral_nfs/{NOTEBOOK}"
 """The environments of the notebooks that are attached now."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -19,6 +20,8 @@ OLDEST = (3, 9)
 """The oldest Python that can run the shim's syntax."""
 TIMEOUT = 120
 """Seconds. A start takes milliseconds, and on a network disk some seconds."""
+NOTEBOOK = "envs/pythonEnv-*"
+"""The end of the path of a notebook's environment."""
 NAME_ANOTHER = "name another interpreter with `--python PATH`."
 
 
@@ -50,6 +53,11 @@ class Interpreter:
     """Whether it can import `virtualenv`, and create environments with it."""
     stderr: str
     """What it wrote to stderr; normally nothing."""
+
+    @property
+    def is_notebook(self) -> bool:
+        """Whether its environment is a notebook's own."""
+        return self.prefix.match(NOTEBOOK)
 
 
 def probe(python: str, environ: dict[str, str] | None = None) -> Interpreter:
@@ -95,16 +103,21 @@ def run(command: list[str], environ: dict[str, str] | None = None) -> subprocess
     Its output is text whatever bytes it prints.
     """
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             command,
             env=environ,
-            check=False,
-            capture_output=True,
             encoding="utf-8",
             errors="backslashreplace",
             stdin=subprocess.DEVNULL,
-            timeout=TIMEOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
+        try:
+            stdout, stderr = process.communicate(timeout=TIMEOUT)
+        except BaseException:
+            leave(process)
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
     except subprocess.TimeoutExpired as error:
         reason = f"It did not end within {TIMEOUT} seconds"
         cause: Exception = error
@@ -113,6 +126,15 @@ def run(command: list[str], environ: dict[str, str] | None = None) -> subprocess
         cause = error
     msg = f"{command[0]} can't be started.\n{reason}."
     raise InstallerError(msg, fix=NAME_ANOTHER) from cause
+
+
+def leave(process: subprocess.Popen[str]) -> None:
+    """Kill a process. It is not waited for if it does not end: it may wait for a mount that does not answer."""
+    process.kill()
+    for pipe in filter(None, (process.stdout, process.stderr)):
+        pipe.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1)
 
 
 def plain_environ() -> dict[str, str]:

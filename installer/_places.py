@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbx_patch.installer._access import describe_owner, find_write_obstacle, name_protection, name_removal, quote
 from dbx_patch.installer._interpreter import Interpreter
 from dbx_patch.installer._trust import find_exposed, find_exposed_byte_code
 from dbx_patch.installer.files import read
@@ -29,6 +31,11 @@ class Slot(enum.IntEnum):
     PTH = 3
     """A `.pth` file of our own, which works in one environment only."""
 
+    @property
+    def reaches_notebooks(self) -> bool:
+        """Whether the shim runs in the notebook environments that are created from the interpreter."""
+        return self is not Slot.PTH
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -40,22 +47,34 @@ class Place:
     """The file that loads the shim, under the name that Python finds. Byte code is beside it, even if it is a link."""
 
 
-def choose_places(interpreter: Interpreter) -> tuple[list[Place], list[str]]:
-    """List the places that can be used, the preferred one first, and the reasons why others can't."""
-    shim = interpreter.purelib / SHIM
-    foreign = [file for file in interpreter.sitecustomizes if not is_own(read(file) or b"")]
-    first = Place(Slot.FOREIGN, shim, foreign[0]) if foreign else Place(Slot.OWN, shim, interpreter.purelib / LOADER)
-    last = Place(Slot.PTH, shim, interpreter.purelib / PTH_FILE)
+def choose_places(interpreter: Interpreter, *, strict: bool = False) -> tuple[list[Place], list[str]]:
+    """List the places that can be used, the preferred one first, and the reasons why others can't.
+
+    With `strict`, only those that reach notebooks.
+    """
     places, reasons = [], []
-    for place, obstacle in (
-        (first, find_foreign_obstacle(first) if foreign else find_own_obstacle(first)),
-        (last, find_pth_obstacle(interpreter, last)),
-    ):
+    for place, obstacle in list_places(interpreter):
+        if strict and not place.slot.reaches_notebooks:
+            continue
         if obstacle:
             reasons.append(obstacle)
         else:
             places.append(place)
     return places, reasons
+
+
+def list_places(interpreter: Interpreter) -> Iterator[tuple[Place, str | None]]:
+    """List the places, the preferred one first, each with what keeps it from being used."""
+    shim = interpreter.purelib / SHIM
+    foreign = [file for file in interpreter.sitecustomizes if not is_own(read(file) or b"")]
+    if foreign:
+        place = Place(Slot.FOREIGN, shim, foreign[0])
+        yield place, find_foreign_obstacle(place)
+    else:
+        place = Place(Slot.OWN, shim, interpreter.purelib / LOADER)
+        yield place, find_own_obstacle(place)
+    place = Place(Slot.PTH, shim, interpreter.purelib / PTH_FILE)
+    yield place, find_pth_obstacle(interpreter, place)
 
 
 # Obstacles: each is a text of one sentence a line, and ends with a line `Fix: …` if the user can remove it.
@@ -67,10 +86,11 @@ def find_own_obstacle(place: Place) -> str | None:
     if loader.is_symlink() and not loader.exists():  # written through, the link's target would be created
         return (
             f"{loader} is a link to {loader.readlink()}, which does not exist.\n"
-            "Fix: remove the link, or create its target."
+            f"Fix: create that file, or run `{name_removal('rm', loader)}`."
         )
     if loader.exists() and not is_own(read(loader) or b""):
-        return f"{loader} exists, but Python does not import it.\nFix: rename it."
+        command = name_removal("mv", loader)
+        return f"{loader} exists, but Python does not import it.\nFix: run `{command} {quote(loader)}.old`."
     return find_byte_code_obstacle(place, place.shim.parent.stat().st_uid) or find_write_obstacle(loader)
 
 
@@ -78,35 +98,53 @@ def find_foreign_obstacle(place: Place) -> str | None:
     """Return what keeps a foreign `sitecustomize` from being extended."""
     loader, target = place.loader, place.loader.resolve()
     if loader.suffix != ".py":
-        return f"{loader} is byte code without a source file."
+        return (
+            f"{loader} is byte code without a source file.\nFix: add its source, or run `{name_removal('rm', loader)}`."
+        )
     content = read(loader)
     if content is None:
-        return f"{loader} can't be read by this user."
+        return f"{loader} can't be read by this user.\n{describe_owner(target)}"
     status = target.stat()
     if os.geteuid() not in {0, status.st_uid}:
-        return f"{loader} belongs to another user."
+        return f"{loader} belongs to another user.\n{describe_owner(target)}"
     if status.st_nlink > 1:  # it is replaced by a rename, and the other name would keep the old file
-        return f"{loader} has more than one hard link.\nReplacing it would detach it from the others."
+        return (
+            f"{loader} has more than one hard link.\n"
+            "Replacing it would detach it from the others.\n"
+            f"Fix: if that does no harm, run `cp -p {quote(target)} copy && mv copy {quote(target)}`."
+        )
     # Each user who starts this Python runs the loader. Its owner must be the only one who decides what it runs.
     exposed = find_exposed(place.shim.parent, {0, status.st_uid})
     if exposed:
-        return f"{loader} must not load a file that other users can modify.\nThey can modify {exposed}."
+        return (
+            f"{loader} must not load a file that other users can modify.\n"
+            f"They can modify {exposed}.\n"
+            f"{describe_owner(exposed)}\n"
+            f"{name_protection(exposed, {0, status.st_uid})}"
+        )
+    after = add_block(content, str(place.shim))
+    cache = loader.parent / "__pycache__"
     return (
         find_byte_code_obstacle(place, status.st_uid)
-        or find_write_obstacle(target)
-        or find_syntax_error(loader, add_block(content, str(place.shim)))
+        # A disk can be read-only by now: that is no obstacle to what was installed before.
+        or (None if after == content else find_write_obstacle(target))
+        # Beside a link, not beside its target: /etc can be writable where /usr is not.
+        or (None if after == content else find_write_obstacle(cache / loader.name if cache.is_dir() else cache))
+        or find_syntax_error(loader, after)
     )
 
 
 def find_byte_code_obstacle(place: Place, owner: int) -> str | None:
     """Return what lets users beside root and `owner` choose the byte code that every start would run."""
     for file in (place.shim, place.loader):
+        cache = file.parent / "__pycache__"
         exposed = find_exposed_byte_code(file, {0, owner})
         if exposed:
             return (
                 f"Python must not run byte code of {file} that other users can modify.\n"
                 f"They can modify {exposed}.\n"
-                f"Fix: delete {file.parent / '__pycache__'}; Python creates it again."
+                f"{describe_owner(exposed)}\n"
+                f"Fix: run `{name_removal('rm -r', cache)}`; Python creates it again."
             )
     return None
 
@@ -116,7 +154,7 @@ def find_syntax_error(loader: Path, content: bytes) -> str | None:
     try:
         compile(content, str(loader), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
-        return f"{loader} can't be compiled.\n{error}."
+        return f"{loader} can't be compiled.\n{error}.\nFix: correct or remove that file."
     return None
 
 
@@ -126,15 +164,6 @@ def find_pth_obstacle(interpreter: Interpreter, place: Place) -> str | None:
     if interpreter.purelib not in opened:
         return f"Python does not read `.pth` files in {interpreter.purelib}."
     return find_byte_code_obstacle(place, place.shim.parent.stat().st_uid) or find_write_obstacle(place.loader)
-
-
-def find_write_obstacle(file: Path) -> str | None:
-    """Return what keeps a file from being replaced, which takes write access to its folder, not to the file."""
-    if os.access(file.parent, os.W_OK | os.X_OK):
-        return None
-    if os.statvfs(file.parent).f_flag & os.ST_RDONLY:
-        return f"{file.parent} is on a read-only file system."
-    return f"{file.parent} is not writable by this user."
 
 
 # Loaders: the files that load a shim
@@ -165,6 +194,15 @@ def find_kernel_folders(interpreter: Interpreter) -> list[Path]:
 def list_sitecustomizes(folder: Path) -> list[Path]:
     """List the source files in a folder that can answer `import sitecustomize`, in the order in which Python looks."""
     return [file for file in (folder / "sitecustomize/__init__.py", folder / LOADER) if file.is_file()]
+
+
+def find_kernel_obstacle(interpreter: Interpreter) -> str | None:
+    """Return which `sitecustomize` keeps an installed shim from running in kernels, if one does."""
+    folders = find_kernel_folders(interpreter)
+    loader = list_sitecustomizes(folders[0])[0] if folders else None
+    if loader is None or list_shims(read(loader) or b""):
+        return None
+    return f"Notebook kernels import {loader} before all others.\nIt does not load the shim."
 
 
 def find_slot(loader: Path | None) -> Slot | None:

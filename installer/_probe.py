@@ -69,10 +69,14 @@ def describe(template: str) -> "dict[str, Any]":
         facts["live"] = {"file": file, "version": live.VERSION, "hooks": getattr(live, "hook_states", {})}
     shim = load_template(template)
     # This script's folder and the roots were not on the path yet when `site` looked for a `sitecustomize`.
-    added = getattr(getattr(live, "loaded", {}).get("editables"), "added_roots", ())
-    later = {os.path.dirname(os.path.abspath(__file__)), *added}
+    part = getattr(live, "loaded", {}).get("editables")
+    later = {os.path.dirname(os.path.abspath(__file__)), *getattr(part, "added_roots", ())}
     facts["sitecustomizes"] = find_sitecustomizes([entry for entry in sys.path if entry and entry not in later])
-    facts["has_virtualenv"] = PathFinder.find_spec("virtualenv") is not None
+    # A root can be on a mount, which may hang.
+    facts["has_virtualenv"] = (
+        PathFinder.find_spec("virtualenv", [entry for entry in sys.path if entry not in getattr(part, "roots", ())])
+        is not None
+    )
     editables = shim.load("editables")
     opened = shim.load("finders").find_opened_layers()
     facts["layers"] = []

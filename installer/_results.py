@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -47,6 +48,13 @@ class Installation(Shown):
     """Why the slots before this one could not be used."""
     dry_run: bool = False
     """Whether nothing was changed, and `changed` lists what would be."""
+    notebook: bool = False
+    """Whether the interpreter's environment is a notebook's own."""
+    reaches_notebooks: bool = field(init=False)
+    """Whether the shim runs in the notebook environments that are created from the interpreter."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reaches_notebooks", self.slot is not None and self.slot.reaches_notebooks)
 
     def __str__(self) -> str:
         return self.describe()
@@ -54,36 +62,41 @@ class Installation(Shown):
     def describe(self, *, verbose: bool = False) -> str:
         """Return the text to print; with `verbose` it lists byte-code files as well."""
         if self.kept:
-            return (
-                f"dbx-patch {self.version} is installed for {self.python}.\n"
-                f"It is newer than this version, {template.VERSION}, and was kept.\n"
-                "To replace it, run the command again with `--force`."
-            )
+            lines = [
+                f"dbx-patch {self.version} is installed for {self.python}.",
+                f"It is newer than this version, {template.VERSION}, and was kept.",
+            ]
+            if not self.reaches_notebooks:
+                lines.append(THIS_NOTEBOOK if self.notebook else NO_NOTEBOOKS)
+            return "\n".join([*lines, "To replace it, run the command again with `--force`."])
         files = list_files(self.changed, verbose=verbose)
         if self.dry_run:
             head = f"This would install dbx-patch {self.version} for {self.python} (slot {self.slot})"
-            return "\n".join([f"{head}:", *files] if files else [f"{head}, and change nothing."])
+            lines = [f"{head}:", *files] if files else [f"{head}, and change nothing."]
+            return "\n".join([*lines, *self._reach()])
         if self.changed:
             lines = [f"Installed dbx-patch {self.version} for {self.python}:", *files]
         else:
             lines = [f"dbx-patch {self.version} is already installed for {self.python}; nothing was changed."]
-        if self.passed_over:
-            reasons = [f"  {line}" for reason in self.passed_over for line in reason.splitlines()]
-            lines += ["Could not use the preferred location:", *reasons]
         if self.slot == Slot.FOREIGN:
             lines += [
                 f"{self.loader} now loads the shim.",
                 "It is another package's file. Its own code runs as before.",
             ]
-        if self.slot == Slot.PTH:
-            lines.append(f"Verified in this interpreter ({self.proof_ms} ms).")
-            lines.append("The shim works in this environment only, not in environments created from it.")
-        else:
+        if self.reaches_notebooks:
             where = "in this interpreter and in notebook environments created from it"
             lines.append(f"Verified {where} ({self.proof_ms} ms).")
-        if self.changed:
+        else:
+            lines.append(f"Verified in this interpreter ({self.proof_ms} ms).")
+            lines.append("The shim works in this environment only, not in environments created from it.")
+        if self.changed and (self.reaches_notebooks or self.notebook):
             lines.append("Notebooks that are running now use it once they are restarted.")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._reach()])
+
+    def _reach(self) -> list[str]:
+        if self.reaches_notebooks:
+            return []
+        return explain_reach(self.python, self.passed_over, notebook=self.notebook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +110,19 @@ class Uninstallation(Shown):
     """The shim of another environment that runs in this interpreter, if there is one."""
     dry_run: bool = False
     """Whether nothing was changed, and `changed` lists what would be."""
+    cache: str | None = None
+    """The folder in which this user's byte code of editable packages was cached; None if there was none."""
+    cache_kept: str = ""
+    """Why that folder was not removed; empty if it was."""
 
     def __str__(self) -> str:
         return self.describe()
 
     def describe(self, *, verbose: bool = False) -> str:
         """Return the text to print; with `verbose` it lists byte-code files as well."""
-        lines = [f"dbx-patch is not installed for {self.python}.", "There is nothing to do."]
+        lines = [f"dbx-patch is not installed for {self.python}."]
+        if not self.changed and self.cache is None:
+            lines.append("There is nothing to do.")
         if self.changed:
             done = "This would uninstall" if self.dry_run else "Uninstalled"
             then = "restore or remove" if self.dry_run else "restored or removed"
@@ -114,6 +133,11 @@ class Uninstallation(Shown):
                 f"  {self.still_live}",
                 "Fix: to uninstall it too, run `python -m dbx_patch.uninstall` with that environment's Python.",
             ]
+        if self.cache and self.cache_kept:
+            lines += [f"The byte code that is cached for you was not removed: {self.cache}.", self.cache_kept]
+        elif self.cache:
+            removed = "would be" if self.dry_run else "was"
+            lines.append(f"The byte code that was cached for you {removed} removed: {self.cache}.")
         return "\n".join(lines)
 
 
@@ -132,9 +156,17 @@ class Status(Shown):
     """The foreign `sitecustomize` that comes before the installed shim and doesn't load it."""
     disabled: bool
     """Whether DBX_PATCH_DISABLE turns the shim off in this environment."""
+    reaches_notebooks: bool
+    """Whether it is live, and notebook environments that are created from the interpreter start with it too."""
+    passed_over: list[str]
+    """If it is live and notebooks are not reached: what is in the way now, as far as it can be seen."""
+    notebook: bool
+    """Whether the interpreter's environment is a notebook's own."""
     hooks: dict[str, str]
     """The modules of Databricks' import hooks that the shim patches, each with its state if the shim is live."""
     layers: list[dict[str, Any]]
+    mounts: dict[str, str] = field(default_factory=dict)
+    """The mounts that editable installs are on, each with its state in words. Asked by the command, not by `status`."""
 
     def __str__(self) -> str:
         command = f"`{name_command(self.python)}`"
@@ -142,6 +174,15 @@ class Status(Shown):
         if self.live:
             slot = f" (slot {self.slot})" if self.slot else ""
             lines = [f"{name} is live in {self.python}{slot}.", f"Shim: {self.file}"]
+            if not self.reaches_notebooks:
+                here = self.notebook and self.slot == Slot.PTH
+                scope = "in this notebook only" if here else "but notebooks are not reached"
+                lines[0] = f"{name} runs in {self.python}{slot}, {scope}."
+                if self.slot == Slot.PTH:
+                    lines += explain_reach(self.python, self.passed_over, notebook=self.notebook)
+                else:  # an install extends what is in the way now
+                    reasons = [line for reason in self.passed_over for line in reason.splitlines()]
+                    lines += [NO_NOTEBOOKS, *reasons, f"Fix: run {name_command_as_root(self.python)}."]
         elif self.file is None:
             lines = [f"dbx-patch is not installed for {self.python}.", f"Fix: run {command}."]
         elif self.disabled:
@@ -156,9 +197,39 @@ class Status(Shown):
             note = "" if layer["opened_by_site"] else " (Python reads no .pth files here)"
             lines.append(f"Layer: {layer['path']}{note}")
             lines += [f"  {Path(editable['pth']).name}: {editable['line']}" for editable in layer["editables"]]
+        lines += [f"Mount: {mount} {state}" for mount, state in self.mounts.items() if state != "answers"]
         lines.append("Databricks' import hooks:")
         lines += [f"  {hook}: {state}" if state else f"  {hook}" for hook, state in self.hooks.items()]
         return "\n".join(lines)
+
+
+NO_NOTEBOOKS = "Notebooks are not reached: they start without the shim."
+THIS_NOTEBOOK = "Only this notebook is reached: other notebooks have environments of their own."
+SEPARATE = "Fix: to reach every notebook, install it by an init script; `dbx-patch init-script` prints one."
+
+
+def explain_reach(python: str, reasons: Iterable[str], *, notebook: bool) -> list[str]:
+    """Return lines on which notebooks the shim of an interpreter does not reach, why, and what changes that.
+
+    `reasons` are texts of several lines, and those that the user can change end with a line `Fix: …`.
+    """
+    if notebook:  # from there, no other notebook can be reached, whatever the reasons are
+        return [THIS_NOTEBOOK, SEPARATE]
+    reasons = [line for reason in dict.fromkeys(reasons) for line in reason.splitlines()]
+    command = name_command_as_root(python)
+    if not reasons:
+        return [NO_NOTEBOOKS, f"Fix: run {command}, which tries again and prints the reason."]
+    fix = f"Fix: run {command}."
+    if any(line.startswith("Fix: ") for line in reasons):
+        fix = f"Fix: run {command} after that."
+    elif not os.geteuid():
+        fix = f"Fix: run {command} after you have removed the obstacle."
+    return [NO_NOTEBOOKS, "What reaches them could not be used:", *(f"  {line}" for line in reasons), fix]
+
+
+def name_command_as_root(python: str) -> str:
+    """Return the command in backticks, with `sudo` for other users than root."""
+    return f"`{'sudo ' if os.geteuid() else ''}{name_command(python)}`"
 
 
 def name_command(python: str) -> str:

@@ -127,7 +127,7 @@ main() {
         fi
     fi
 
-    run "$python" -I -m dbx_patch.install || fail "The installer failed." \
+    run "$python" -I -m dbx_patch.install ${STRICT:+--strict} || fail "The installer failed." \
         "Fix: see the output of the installer above."
     # The exit code of `status` doesn't matter: the installer has verified the shim, and a user can turn it off.
     status=$("$python" -I -m dbx_patch status 2>/dev/null </dev/null)

@@ -50,6 +50,9 @@ VENV = "python3 -m venv .venv && .venv/bin/pip install --quiet -e '.[test]' && .
 RUN_ELSEWHERE = {
     f"{VENV} tests.lab": "tests/test_repository.py::test_demonstration_of_the_readme_shows_the_main_job",
     f"{VENV} pytest -n auto": "tests/test_repository.py::test_gate_runs_the_test_command_of_the_readme",
+    "python -m tests.lab --workspace --latency 20": (
+        "tests/workspace/test_demonstration.py::test_demonstration_shows_calls_and_outages"
+    ),
     "python -m pytest tests/test_cost.py --matrix -rP": "tests/test_cost.py::test_bare_start",
     'import dbx_patch\n\ndbx_patch.doctor("testx")': (
         "tests/test_doctor.py::test_report_on_a_module_that_is_importable"

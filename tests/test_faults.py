@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.disks import disk_in_memory, immutable
+from tests.lab.disks import disk_in_memory, immutable, mounted
 from tests.lab.node import Node
 from tests.lab.older import make_older
 from tests.lab.trace import require
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.lab.interpreters import Interpreter
+    from tests.lab.node import Notebook
 
 CALLS = ("write", "fsync", "fchmod", "fchown", "utimensat", "chmod", "mkdir", "link", "rename", "unlink", "rmdir")
 """The system calls that change something."""
@@ -190,16 +191,94 @@ def test_read_only_disk_is_reported(small_node: Node, command: str) -> None:
     assert small_node.snapshot() == before
 
 
-@pytest.mark.matrix
-def test_immutable_sitecustomize_is_not_changed_and_a_pth_file_is_used(ready: Node) -> None:
-    before = ready.snapshot()
-    with immutable(ready.root / "etc" / ready.version / "sitecustomize.py"):
-        done = ready.dbx_patch("dbx_patch.install")
+def assert_not_reached(node: Node, notebook: Notebook, *reasons: str) -> str:
+    """Install, and check that this and `status` report that notebooks are not reached, and why; return the output."""
+    done = node.dbx_patch("dbx_patch.install")
+    status = node.dbx_patch("dbx_patch", "status")
+    facts = json.loads(node.dbx_patch("dbx_patch", "status", "--json").stdout)
 
-        assert done.returncode == 0
-        assert "Operation not permitted" in done.stdout
-        assert "The shim works in this environment only" in done.stdout
-        assert is_live(ready)
+    assert (done.returncode, done.stderr, is_live(node)) == (0, "", True)
+    assert status.stdout.splitlines()[0].endswith(f" runs in {node.python} (slot 3), but notebooks are not reached.")
+    assert (facts["live"], facts["slot"], facts["reaches_notebooks"]) == (True, 3, False)
+    for output in (done.stdout, status.stdout):
+        assert "Notebooks are not reached: they start without the shim." in output
+        assert [reason for reason in reasons if reason not in output] == []
+    assert [reason for reason in reasons if reason not in facts["passed_over"][0]] == []
+    assert not is_live_in(notebook)
+    return done.stdout
+
+
+def is_live_in(notebook: Notebook) -> bool:
+    return "True" in notebook.run("import sys; print('dbx_patch_sitecustomize' in sys.modules)", check=True).stdout
+
+
+def assert_strict_changes_nothing(node: Node, reason: str) -> None:
+    """Check that `install --strict` fails with the reason and changes nothing."""
+    before = node.snapshot()
+    done = node.dbx_patch("dbx_patch.install", "--strict")
+    assert_refused(done, node, reason)
+    assert "Notebooks can't be reached, and `--strict` asks for that." in done.stderr
+    assert node.snapshot() == before
+
+
+def assert_reached(node: Node, notebook: Notebook) -> None:
+    """Check that an install changes nothing, and that notebooks are reached."""
+    done = node.dbx_patch("dbx_patch.install", "--json", "--strict")
+    facts = json.loads(done.stdout)
+    assert (done.returncode, facts["changed"], facts["reaches_notebooks"], facts["slot"]) == (0, [], True, 2)
+    status = json.loads(node.dbx_patch("dbx_patch", "status", "--json").stdout)
+    assert (status["reaches_notebooks"], status["passed_over"], is_live_in(notebook)) == (True, [], True)
+
+
+@pytest.mark.parametrize("disk", ["usr", pytest.param("etc", marks=pytest.mark.matrix)])
+def test_where_the_sitecustomize_is_on_a_read_only_disk_a_pth_file_is_used(ready: Node, disk: str) -> None:
+    """/etc has the file, and /usr the link to it and its byte code. What is installed by then stays so."""
+    notebook, folder = ready.make_notebook(), ready.root / disk
+    make_read_only = ["mount", "-o", "remount,bind,ro", str(folder)]
+    before = ready.snapshot()
+    with mounted(folder):
+        subprocess.run(make_read_only, check=True)
+        reasons = (" is on a read-only file system.", f"It is mounted at {folder}.")
+        assert_strict_changes_nothing(ready, reasons[1])
+        assert ready.snapshot() == before
+        output = assert_not_reached(ready, notebook, *reasons)
+        assert_strict_changes_nothing(ready, reasons[1])
+        ready.run_fixes(output)
+        assert_reached(ready, notebook)
+        subprocess.run(make_read_only, check=True)
+        assert_reached(ready, notebook)
+    assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+    assert ready.snapshot() == before
+
+
+def test_where_the_sitecustomize_is_immutable_a_pth_file_is_used(ready: Node) -> None:
+    notebook, file = ready.make_notebook(), ready.root / "etc" / ready.version / "sitecustomize.py"
+    before = ready.snapshot()
+    with immutable(file):
+        assert_strict_changes_nothing(ready, f"{file} is immutable.")
+        output = assert_not_reached(ready, notebook, f"{file} is immutable.")
+        ready.run_fixes(output)
+    assert_reached(ready, notebook)
+    assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+    assert ready.snapshot() == before
+
+
+@pytest.mark.matrix
+def test_where_the_sitecustomize_is_a_mount_of_its_own_a_pth_file_is_used(ready: Node) -> None:
+    """As where a container has it from the outside. It can be written, and not be replaced."""
+    notebook, file = ready.make_notebook(), ready.root / "etc" / ready.version / "sitecustomize.py"
+    before = ready.snapshot()
+    with mounted(file):
+        assert_strict_changes_nothing(ready, f"{file} is a mount of its own.")
+        assert_not_reached(ready, notebook, f"{file} is a mount of its own.", f"run `umount {file}`.")
+        assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
+    assert ready.snapshot() == before
+    (byte_code,) = (ready.root / "usr/lib" / ready.version).glob("__pycache__/sitecustomize.*.pyc")
+    with mounted(byte_code):  # that is not looked for: it shows when it can't be renamed
+        assert_strict_changes_nothing(ready, f"{byte_code}: Device or resource busy.")
+        done = ready.dbx_patch("dbx_patch.install")
+        assert (done.returncode, is_live(ready), is_live_in(notebook)) == (0, True, False)
+        assert f"  {byte_code}: Device or resource busy.\n" in done.stdout
         assert ready.dbx_patch("dbx_patch.uninstall").returncode == 0
     assert ready.snapshot() == before
 

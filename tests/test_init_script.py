@@ -231,7 +231,8 @@ def test_paths_of_every_kind(node: Node) -> None:
     for module in ("__init__", "__main__"):
         (node.root / f"pip/{module}.py").write_text("open('ran', 'w')")
     shutil.copytree(node.layer(node.runtime) / "pip", node.layer(python.parents[1]) / "pip")
-    script = print_script("--wheel", str(find_wheel(volume)), "--python", str(python), "--strict")
+    # Not strict: a notebook's layers are lines of a `.pth` file, and no line has a folder with a newline in its name.
+    script = print_script("--wheel", str(find_wheel(volume)), "--python", str(python))
 
     code, log = run_script(node, script, {"PATH": str(tools)})
 
@@ -354,6 +355,33 @@ def test_an_installer_that_fails(node: Node) -> None:
     log = assert_fails(lambda text, shell: run_script(node, text, {}, shell), script, "The installer failed.")
 
     assert any("No module named venv.__main__" in line for line in log), log  # the installer's own reason
+
+
+@ONE_NODE
+@pytest.mark.pythons("3.12")
+def test_where_notebooks_are_not_reached_the_log_says_so_and_a_strict_script_fails(node: Node) -> None:
+    node.install_dbx_patch()
+    library = node.root / "usr/lib" / node.version
+    (library / "sitecustomize.py").write_text("theirs = 1\n")
+    os.link(library / "sitecustomize.py", library / "other_name.py")
+    layer = node.layer(node.runtime)
+
+    code, log = run_script(node, render_init_script(__version__, root=str(node.root), strict=True))
+
+    reason = f"{library}/sitecustomize.py has more than one hard link."
+    assert (code, log[-1]) == (1, STRICT)
+    assert [
+        line for line in ("Notebooks can't be reached, and `--strict` asks for that.", reason) if line not in log
+    ] == []
+    assert [*layer.glob("*dbx_patch*.p*")] == []
+
+    for shell in (("sh",), BASH):
+        code, log = run_script(node, render_init_script(__version__, root=str(node.root)), shell=shell)
+
+        assert code == 0
+        assert "Notebooks are not reached: they start without the shim." in log
+        assert f"  {reason}" in log
+        assert log[-1] == f"dbx-patch {__version__} runs in {node.python} (slot 3), but notebooks are not reached."
 
 
 @pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dbx_patch.sitecustomize_template import SHIM, template
 
+from tests.lab.disks import immutable
 from tests.lab.missing import need_root
 from tests.lab.node import OFF
 from tests.lab.older import make_older
@@ -488,6 +489,47 @@ def test_interpreter_of_another_kind_or_too_old_is_refused(ready: Node) -> None:
     assert "dbx-patch supports CPython 3.9 and newer.\n" in done.stderr
 
 
+@own_only
+def test_uninstall_removes_the_cached_byte_code_once_the_shim_is_gone(ready: Node) -> None:
+    before = ready.snapshot()
+    cache = ready.root / ".cache/dbx-patch/byte-code"
+    byte_code = cache / "Workspace/src/a.cpython-312.pyc"
+
+    def fill_cache() -> None:
+        byte_code.parent.mkdir(parents=True)
+        byte_code.touch()
+
+    fill_cache()
+    run_and_check(ready, "dbx_patch.install")
+    shim = ready.layer(ready.runtime).resolve() / SHIM
+
+    with immutable(shim):
+        assert ready.dbx_patch("dbx_patch.uninstall").returncode == 1
+    planned = run_and_check(ready, "dbx_patch.uninstall", "--dry-run").stdout
+    assert byte_code.exists()
+    assert f"The byte code that was cached for you would be removed: {cache}.\n" in planned
+    done = parse(ready.dbx_patch("dbx_patch.uninstall", "--json"))
+    assert (done["cache"], done["cache_kept"]) == (str(cache), "")
+    assert [file for file in done["changed"] if "/.cache/" in file] == []
+    (ready.root / ".cache").rmdir()
+    assert ready.snapshot() == before
+
+    fill_cache()
+    again = run_and_check(ready, "dbx_patch.uninstall").stdout
+    assert again.splitlines()[1:] == [f"The byte code that was cached for you was removed: {cache}."]
+    (ready.root / ".cache").rmdir()
+
+    fill_cache()
+    run_and_check(ready, "dbx_patch.install")
+    with immutable(byte_code):
+        done = parse(run_and_check(ready, "dbx_patch.uninstall", "--json"))
+    assert (done["cache"], done["cache_kept"].splitlines()[-1]) == (str(cache), f"Fix: run `rm -r {cache}`.")
+    assert not shim.exists()
+    ready.run_fixes(done["cache_kept"])
+    shutil.rmtree(ready.root / ".cache")
+    assert ready.snapshot() == before
+
+
 @pytest.mark.pythons("3.12")
 @foreign_only
 def test_proof_uses_virtualenv_as_well_if_it_is_installed(ready: Node) -> None:
@@ -641,7 +683,7 @@ class TestForeign:
 
             done = run_and_check(ready, "dbx_patch.install")
 
-            assert "The shim works in this environment only" in done.stdout
+            assert "Notebooks are not reached: they start without the shim." in done.stdout
             status = get_status(ready)
             assert (status["live"], status["slot"]) == (True, 3), last
             assert self.foreign(ready).read_text().endswith(f"{last}\n")
@@ -748,6 +790,7 @@ class TestCommandLine:
         assert done.stderr.splitlines() == [
             f"error: Nothing was installed for {ready.python}, and nothing was changed.",
             f"{layer} is not writable by this user.",
+            "It belongs to root:root, mode 0755.",
             f"Fix: run `sudo {ready.python} -m dbx_patch.install`.",
             "Until then, run `import dbx_patch; dbx_patch.patch_dbx()` in each notebook.",
         ]

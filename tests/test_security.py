@@ -138,7 +138,7 @@ class TestByteCode:
 
         assert done.returncode == 1
         assert f"They can modify {cache}." in done.stderr
-        assert f"Fix: delete {cache}; Python creates it again." in done.stderr
+        assert f"Fix: run `rm -r {cache}`; Python creates it again." in done.stderr
         assert node.snapshot() == before
 
     def test_sitecustomize_with_a_cache_that_others_can_write_is_not_extended(self, node: Node) -> None:
@@ -151,6 +151,8 @@ class TestByteCode:
         assert installed["slot"] == 3
         assert f"They can modify {library}/__pycache__." in installed["passed_over"][0]
         assert [file for file in installed["changed"] if file.startswith(str(library))] == []
+        node.run_fixes(installed["passed_over"][0])
+        assert json.loads(node.dbx_patch("dbx_patch.install", "--json").stdout)["slot"] == 2
 
 
 def describe(file: Path) -> tuple[object, ...]:
@@ -183,4 +185,6 @@ def test_where_a_sitecustomize_cannot_be_read_a_pth_file_is_used(node: Node) -> 
 
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["slot"] == 3
-    assert json.loads(done.stdout)["passed_over"][0].endswith("sitecustomize.py can't be read by this user.")
+    first, owner = json.loads(done.stdout)["passed_over"][0].splitlines()
+    assert first.endswith("sitecustomize.py can't be read by this user.")
+    assert owner == "It belongs to root:root, mode 0600."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.lab.missing import need_root
+from tests.lab.older import make_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +51,16 @@ def start(
 
 
 def install(node: Node, python: Path | None = None) -> dict[str, Any]:
-    """Install the shim, and return the result."""
-    done = node.dbx_patch("dbx_patch.install", "--json", *(["--python", str(python)] if python else []))
+    """Install the shim, check that `status` agrees on what it reaches, and return the result."""
+    about = ["--python", str(python)] if python else []
+    done = node.dbx_patch("dbx_patch.install", "--json", *about)
     assert done.returncode == 0, done.stdout
-    return dict(json.loads(done.stdout))
+    result = json.loads(done.stdout)
+    status = json.loads(node.dbx_patch("dbx_patch", "status", "--json", *about).stdout)
+    for fact in ("slot", "reaches_notebooks", "notebook"):
+        assert status[fact] == result[fact]
+    assert result["reaches_notebooks"] == (result["slot"] != 3)
+    return dict(result)
 
 
 def uninstall(node: Node, python: Path | None = None) -> None:
@@ -123,6 +130,95 @@ FORMS: dict[Callable[[Path], None], tuple[int, int | None]] = {
     early_end: (3, None),
 }
 """How each is created, the slot that is right for it, and what it sets when it runs."""
+
+
+@pytest.mark.parametrize("make", [byte_code_only, hard_link, early_end], ids=lambda make: make.__name__)
+def test_where_notebooks_are_not_reached_strict_changes_nothing_and_the_printed_commands_help(
+    node: Node, make: Callable[[Path], None]
+) -> None:
+    library = node.root / "usr/lib" / node.version
+    node.install_dbx_patch()
+    notebook = node.make_notebook()
+    make(library)
+    loader = next(library.glob("sitecustomize.py*"))
+    before = node.snapshot()
+
+    strict = node.dbx_patch("dbx_patch.install", "--strict")
+
+    head = f"error: Nothing was installed for {node.python}, and nothing was changed."
+    assert (strict.returncode, strict.stdout) == (1, "")
+    assert [text for text in (f"{head}\n", f"\n{loader} ") if text not in strict.stderr] == []
+    assert node.snapshot() == before
+    printed = node.dbx_patch("dbx_patch.install").stdout
+    assert "Notebooks are not reached: they start without the shim.\n" in printed
+    assert f"  {loader} " in printed
+    assert not start(node, notebook.python, fails=make is early_end)["live"]
+    if make is early_end:
+        loader.write_text("theirs = 1\n")  # no command repairs it
+    node.run_fixes(printed)
+    assert start(node, notebook.python)["live"]
+    status = json.loads(node.dbx_patch("dbx_patch", "status", "--json").stdout)
+    assert (status["reaches_notebooks"], status["passed_over"]) == (True, [])
+
+
+def test_newer_shim_that_does_not_reach_notebooks_is_reported_and_not_enough_for_strict(node: Node) -> None:
+    hard_link(node.root / "usr/lib" / node.version)
+    node.install_dbx_patch()
+    install(node)
+    make_older(node.layer(node.runtime).resolve(), "99.0")
+    before = node.snapshot()
+
+    kept = node.dbx_patch("dbx_patch.install")
+    strict = node.dbx_patch("dbx_patch.install", "--strict")
+
+    assert kept.stdout.splitlines()[2] == "Notebooks are not reached: they start without the shim."
+    assert (strict.returncode, strict.stdout) == (1, "")
+    assert strict.stderr.splitlines()[1:] == [
+        "Its dbx-patch 99.0 is newer, and does not reach notebooks.",
+        "Fix: to replace it, run the command again with `--force`.",
+    ]
+    assert node.snapshot() == before
+
+
+def test_in_a_notebook_s_own_environment_that_notebook_is_reached_and_no_other(node: Node) -> None:
+    hard_link(node.root / "usr/lib" / node.version)
+    node.install_dbx_patch()
+    notebook, other = node.make_notebook(), node.make_notebook()
+    command = f"import dbx_patch; print(dbx_patch.{{}}('{notebook.python}'))"
+
+    done = notebook.run(command.format("install_sitecustomize"), check=True).stdout
+    status = notebook.run(command.format("check_sitecustomize_status"), check=True).stdout
+
+    only = (
+        "Only this notebook is reached: other notebooks have environments of their own.\nFix: to reach every notebook, "
+    )
+    assert (only in done, only in status) == (True, True)
+    assert status.splitlines()[0].endswith(f" runs in {notebook.python} (slot 3), in this notebook only.")
+    assert [start(node, found.python)["live"] for found in (notebook, other)] == [True, False]
+    assert install(node, notebook.python)["notebook"]
+    code = "import dbx_patch; dbx_patch.patch_and_install()"
+    assert "Other notebooks are not reached" in other.run(code, check=True).stdout
+    assert not install(node)["notebook"]
+
+
+def test_kernel_s_sitecustomize_that_appears_later_keeps_notebooks_from_being_reached(node: Node) -> None:
+    node.install_dbx_patch()
+    install(node)
+    folder = node.root / "databricks/python_shell"
+    (folder / "sitecustomize.py").write_text("theirs = 1\n")
+    kernel = {"PYTHONPATH": str(folder)}
+    assert start(node, environ=kernel) == {"live": False, "theirs": 1}
+
+    shown = node.dbx_patch("dbx_patch", "status").stdout
+    status = json.loads(node.dbx_patch("dbx_patch", "status", "--json").stdout)
+
+    assert shown.splitlines()[0].endswith(f" runs in {node.python} (slot 1), but notebooks are not reached.")
+    reason = f"Notebook kernels import {folder}/sitecustomize.py before all others.\nIt does not load the shim."
+    assert (status["live"], status["reaches_notebooks"], status["passed_over"]) == (True, False, [reason])
+    node.run_fixes(shown)
+    assert start(node, environ=kernel) == {"live": True, "theirs": 1}
+    status = json.loads(node.dbx_patch("dbx_patch", "status", "--json").stdout)
+    assert (status["reaches_notebooks"], status["passed_over"]) == (True, [])
 
 
 def remove_form(library: Path, before: set[Path]) -> None:
@@ -230,8 +326,19 @@ def test_sitecustomize_of_root_never_loads_what_another_user_can_write(node: Nod
     done = install(node, environment / "bin/python")
 
     assert done["slot"] == 3
-    assert done["passed_over"][0].splitlines()[1] == f"They can modify {node.layer(environment)}."
+    exposed = node.layer(environment)
+    assert done["passed_over"][0].splitlines()[1:] == [
+        f"They can modify {exposed}.",
+        "It belongs to 1234:1234, mode 0755.",
+        f"Fix: if only root needs to change it, run `chown -h root: {exposed}`.",
+    ]
     assert foreign.read_text() == "theirs = 1\n"
+    node.run_fixes(done["passed_over"][0])
+    exposed.chmod(0o777)
+    fix = install(node, environment / "bin/python")["passed_over"][0].splitlines()[-1]
+    assert fix == f"Fix: run `chmod go-w {exposed}`."
+    node.run_fixes(fix)
+    assert install(node, environment / "bin/python")["slot"] == 2
 
 
 def test_where_nothing_can_be_written_every_reason_is_reported(node: Node) -> None:
@@ -246,8 +353,9 @@ def test_where_nothing_can_be_written_every_reason_is_reported(node: Node) -> No
     done = node.run([node.base, "-c", f"import os; os.setgid(65534); os.setuid(65534); {run}"], check=False)
 
     assert (done.returncode, done.stdout) == (1, "")
-    _, first, second, fix, _ = done.stderr.splitlines()
+    _, first, owner, second, mode, fix, _ = done.stderr.splitlines()
     assert first == f"{library}/sitecustomize.py belongs to another user."
     assert second == f"{node.layer(node.runtime).resolve()} is not writable by this user."
+    assert (owner, mode) == ("It belongs to root:root, mode 0644.", "It belongs to root:root, mode 0755.")
     assert fix.startswith("Fix: run `sudo ")
     assert node.snapshot() == before

@@ -142,10 +142,12 @@ def test_options_reach_the_installer(main: Callable[..., Printed], monkeypatch: 
     uninstalls = replace(monkeypatch, "uninstall", UNINSTALLED)
 
     assert main("install", "--python", "/a", "--python", "/b", "--python", "/a", "--force")[0] == 0
+    assert main("install", "--python", "/a", "--strict")[0] == 0
     assert main("uninstall", "--python", "/a", "--dry-run")[0] == 0
 
-    forced = {"force": True, "dry_run": False}
-    assert installs == [(("/a",), forced), (("/b",), forced)]
+    forced = {"force": True, "strict": False, "dry_run": False}
+    strict = {"force": False, "strict": True, "dry_run": False}
+    assert installs == [(("/a",), forced), (("/b",), forced), (("/a",), strict)]
     assert uninstalls == [(("/a",), {"dry_run": True})]
 
 
@@ -209,6 +211,9 @@ def test_exit_code_of_status_is_whether_it_is_live(
         disabled=False,
         hooks={},
         layers=[],
+        reaches_notebooks=live,
+        passed_over=[],
+        notebook=False,
     )
     replace(monkeypatch, "status", status)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import grp
 import json
 import os
+import pwd
 import re
 import shlex
 import sys
@@ -13,15 +15,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dbx_patch.installer import Installation, InstallerError, Slot, Status, Uninstallation, _interpreter, name_command
+from dbx_patch.installer import (
+    Installation,
+    InstallerError,
+    Slot,
+    Status,
+    Uninstallation,
+    _access,
+    _interpreter,
+    name_command,
+)
+from dbx_patch.installer._access import find_mount, name_protection, name_removal
 from dbx_patch.installer._core import give_up, lock_and_probe, refuse_edited
 from dbx_patch.installer._errors import NotLiveError, explain
 from dbx_patch.installer._interpreter import Interpreter, probe, run
 from dbx_patch.installer._places import Place, find_foreign_obstacle, find_own_obstacle, find_pth_obstacle
 from dbx_patch.installer._proof import check_live, make_notebook
+from dbx_patch.installer._results import explain_reach
 from dbx_patch.installer.files import _lock, lock
 from dbx_patch.installer.files._transaction import undo
 from dbx_patch.sitecustomize_template import template
+
+from dbx_patch._mounts import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +72,9 @@ def status(**facts: Any) -> Status:
         "file": SHIM,
         "shadowed_by": None,
         "disabled": False,
+        "reaches_notebooks": bool(facts.get("live")),
+        "passed_over": [],
+        "notebook": False,
     }
     hooks = {"sys_path_init": "armed" if facts.get("live") else ""}
     return Status(**({"python": PYTHON, "hooks": hooks, "layers": [layer]} | values | facts))
@@ -68,6 +86,14 @@ LAYERS = (
     f"Layer: {LAYER} (Python reads no .pth files here)",
     "  __editable__.testx-0.1.0.pth: /Workspace/Users/someone@example.com/testx/src",
     "Databricks' import hooks:",
+)
+NOT_REACHED = "Notebooks are not reached: they start without the shim."
+PASSED_OVER = "What reaches them could not be used:"
+READ_ONLY = "/usr is on a read-only file system.\nIt is mounted at /usr.\nFix: run `mount -o remount,rw /usr`."
+CACHE = "/root/.cache/dbx-patch/byte-code"
+NOTEBOOK = (
+    "Only this notebook is reached: other notebooks have environments of their own.",
+    "Fix: to reach every notebook, install it by an init script; `dbx-patch init-script` prints one.",
 )
 RESULTS: dict[str, tuple[object, list[str]]] = {
     "installed in slot 1": (
@@ -91,12 +117,37 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
         [
             f"Installed dbx-patch {NEWEST} for {PYTHON}:",
             f"  {SHIM}",
-            "Could not use the preferred location:",
+            "Verified in this interpreter (250 ms).",
+            "The shim works in this environment only, not in environments created from it.",
+            NOT_REACHED,
+            PASSED_OVER,
             f"  {FOREIGN} can't be used.",
             "  Fix: rename it.",
+            f"Fix: run `{INSTALL}` after that.",
+        ],
+    ),
+    "installed in slot 3, and nobody can say how to change that": (
+        installation(3, passed_over=[f"The shim is not live in {PYTHON}.\n{FOREIGN} did not load it."]),
+        [
+            f"dbx-patch {NEWEST} is already installed for {PYTHON}; nothing was changed.",
+            "Verified in this interpreter (250 ms).",
+            "The shim works in this environment only, not in environments created from it.",
+            NOT_REACHED,
+            PASSED_OVER,
+            f"  The shim is not live in {PYTHON}.",
+            f"  {FOREIGN} did not load it.",
+            f"Fix: run `{INSTALL}` after you have removed the obstacle.",
+        ],
+    ),
+    "installed in slot 3 for a notebook alone": (
+        installation(3, changed=[SHIM], passed_over=[READ_ONLY], notebook=True),
+        [
+            f"Installed dbx-patch {NEWEST} for {PYTHON}:",
+            f"  {SHIM}",
             "Verified in this interpreter (250 ms).",
             "The shim works in this environment only, not in environments created from it.",
             RESTART,
+            *NOTEBOOK,
         ],
     ),
     "already installed": (
@@ -120,6 +171,26 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
             "To replace it, run the command again with `--force`.",
         ],
     ),
+    "newer version kept in slot 3": (
+        Installation(PYTHON, "99.0", Slot.PTH, SHIM, f"{LAYER}/zzz_dbx_patch.pth", kept=True),
+        [
+            f"dbx-patch 99.0 is installed for {PYTHON}.",
+            f"It is newer than this version, {NEWEST}, and was kept.",
+            NOT_REACHED,
+            "To replace it, run the command again with `--force`.",
+        ],
+    ),
+    "dry run of an install in slot 3": (
+        installation(3, changed=[SHIM], passed_over=[READ_ONLY], dry_run=True),
+        [
+            f"This would install dbx-patch {NEWEST} for {PYTHON} (slot 3):",
+            f"  {SHIM}",
+            NOT_REACHED,
+            PASSED_OVER,
+            *(f"  {line}" for line in READ_ONLY.splitlines()),
+            f"Fix: run `{INSTALL}` after that.",
+        ],
+    ),
     "dry run of an install": (
         installation(2, changed=CHANGED, dry_run=True),
         [f"This would install dbx-patch {NEWEST} for {PYTHON} (slot 2):", f"  {SHIM}", f"  {FOREIGN}"],
@@ -140,6 +211,31 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
         Uninstallation(LIBRARIES),
         [f"dbx-patch is not installed for {LIBRARIES}.", "There is nothing to do."],
     ),
+    "uninstalled with the cached byte code": (
+        Uninstallation(PYTHON, [SHIM], cache=CACHE),
+        [
+            f"Uninstalled dbx-patch for {PYTHON}, and restored or removed:",
+            f"  {SHIM}",
+            f"The byte code that was cached for you was removed: {CACHE}.",
+        ],
+    ),
+    "dry run of an uninstall with cached byte code": (
+        Uninstallation(PYTHON, [SHIM], dry_run=True, cache=CACHE),
+        [
+            f"This would uninstall dbx-patch for {PYTHON}, and restore or remove:",
+            f"  {SHIM}",
+            f"The byte code that was cached for you would be removed: {CACHE}.",
+        ],
+    ),
+    "nothing to uninstall but cached byte code, which can't be removed": (
+        Uninstallation(PYTHON, cache=CACHE, cache_kept=f"Other users can modify /root.\nFix: run `rm -r {CACHE}`."),
+        [
+            f"dbx-patch is not installed for {PYTHON}.",
+            f"The byte code that is cached for you was not removed: {CACHE}.",
+            "Other users can modify /root.",
+            f"Fix: run `rm -r {CACHE}`.",
+        ],
+    ),
     "another environment's shim still live": (
         Uninstallation(LIBRARIES, still_live=SHIM),
         [
@@ -150,9 +246,69 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
             "Fix: to uninstall it too, run `python -m dbx_patch.uninstall` with that environment's Python.",
         ],
     ),
+    "live, and notebooks not reached": (
+        status(live=True, slot=3, reaches_notebooks=False, passed_over=[READ_ONLY]),
+        [
+            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
+            f"Shim: {SHIM}",
+            NOT_REACHED,
+            PASSED_OVER,
+            *(f"  {line}" for line in READ_ONLY.splitlines()),
+            f"Fix: run `{INSTALL}` after that.",
+            *LAYERS,
+            "  sys_path_init: armed",
+        ],
+    ),
+    "live, and notebooks not reached for a reason that can't be seen": (
+        status(live=True, slot=3, reaches_notebooks=False),
+        [
+            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
+            f"Shim: {SHIM}",
+            NOT_REACHED,
+            f"Fix: run `{INSTALL}`, which tries again and prints the reason.",
+            *LAYERS,
+            "  sys_path_init: armed",
+        ],
+    ),
+    "live, and a kernel's sitecustomize came later": (
+        status(live=True, reaches_notebooks=False, passed_over=["Kernels import another.\nIt does not load the shim."]),
+        [
+            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 2), but notebooks are not reached.",
+            f"Shim: {SHIM}",
+            NOT_REACHED,
+            "Kernels import another.",
+            "It does not load the shim.",
+            f"Fix: run `{INSTALL}`.",
+            *LAYERS,
+            "  sys_path_init: armed",
+        ],
+    ),
+    "live for a notebook alone": (
+        status(live=True, slot=3, reaches_notebooks=False, notebook=True),
+        [
+            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 3), in this notebook only.",
+            f"Shim: {SHIM}",
+            *NOTEBOOK,
+            *LAYERS,
+            "  sys_path_init: armed",
+        ],
+    ),
     "live": (
         status(live=True),
         [f"dbx-patch 0.1.0 is live in {PYTHON} (slot 2).", f"Shim: {SHIM}", *LAYERS, "  sys_path_init: armed"],
+    ),
+    "live, with mounts": (
+        status(live=True, mounts=dict(zip(("/Workspace", "/Volumes", "/dbfs", "/mnt/x"), WORDS.values(), strict=True))),
+        [
+            f"dbx-patch 0.1.0 is live in {PYTHON} (slot 2).",
+            f"Shim: {SHIM}",
+            *LAYERS[:2],
+            "Mount: /Volumes does not answer",
+            "Mount: /dbfs refuses this process, which has no credential for it yet",
+            "Mount: /mnt/x is away",
+            LAYERS[2],
+            "  sys_path_init: armed",
+        ],
     ),
     "not installed": (
         status(version=None, slot=None, file=None),
@@ -196,12 +352,15 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
 def assert_fits(text: str) -> None:
     """Check that each line fits, but for a command with two paths, which can't be broken."""
     for line in text.replace(sys.executable, PYTHON).splitlines():
-        assert len(line) <= COLUMNS or line.startswith(f"Fix: run `{PYTHON} -m dbx_patch.install --python "), line
+        assert len(line) <= COLUMNS or re.match(r"Fix: .*`(sudo )?\S+/python -m dbx_patch.install --python ", line), (
+            line
+        )
         assert line == line.rstrip()
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_result_prints(name: str) -> None:
+def test_result_prints(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     result, lines = RESULTS[name]
 
     assert str(result).splitlines() == lines
@@ -407,7 +566,8 @@ def test_system_error_has_file_and_reason() -> None:
 # Obstacles
 
 
-def test_obstacles_name_the_file_and_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_obstacles_name_the_file_the_reason_and_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/test_slots.py runs such commands."""
     own, foreign = place(tmp_path), place(tmp_path, Slot.FOREIGN)
     loader = own.loader
     assert find_own_obstacle(own) is None
@@ -427,22 +587,56 @@ def test_obstacles_name_the_file_and_the_reason(tmp_path: Path, monkeypatch: pyt
     loader.symlink_to("/nowhere/at/all.py")
     found["dangling"] = find_own_obstacle(own)
     loader.unlink()
+    tmp_path.chmod(0o750)
     monkeypatch.setattr(os, "access", lambda *_: False)
     found["folder"] = find_own_obstacle(own)
 
+    owner = f"It belongs to {pwd.getpwuid(os.geteuid()).pw_name}:{grp.getgrgid(tmp_path.stat().st_gid).gr_name}"
+    file = f"{LAYER}/sitecustomize.py"
     texts = {name: str(text).replace(str(tmp_path), LAYER) for name, text in found.items()}
     assert texts == {
-        "syntax": f"{LAYER}/sitecustomize.py can't be compiled.\n{texts['syntax'].splitlines()[-1]}",
-        "not imported": f"{LAYER}/sitecustomize.py exists, but Python does not import it.\nFix: rename it.",
-        "byte code": f"{LAYER}/sitecustomize.pyc is byte code without a source file.",
+        "syntax": f"{file} can't be compiled.\n{texts['syntax'].splitlines()[-2]}\nFix: correct or remove that file.",
+        "not imported": f"{file} exists, but Python does not import it.\nFix: run `mv {file} {file}.old`.",
+        "byte code": f"{file}c is byte code without a source file.\nFix: add its source, or run `rm {file}c`.",
         "not read": f"Python does not read `.pth` files in {LAYER}.",
-        "hard link": f"{LAYER}/sitecustomize.py has more than one hard link.\n"
-        "Replacing it would detach it from the others.",
-        "unreadable": f"{LAYER}/sitecustomize.py can't be read by this user.",
-        "dangling": f"{LAYER}/sitecustomize.py is a link to /nowhere/at/all.py, which does not exist.\n"
-        "Fix: remove the link, or create its target.",
-        "folder": f"{LAYER} is not writable by this user.",
+        "hard link": f"{file} has more than one hard link.\nReplacing it would detach it from the others.\n"
+        f"Fix: if that does no harm, run `cp -p {file} copy && mv copy {file}`.",
+        "unreadable": f"{file} can't be read by this user.\nIts owner is not known: No such file or directory.",
+        "dangling": f"{file} is a link to /nowhere/at/all.py, which does not exist.\n"
+        f"Fix: create that file, or run `rm {file}`.",
+        "folder": f"{LAYER} is not writable by this user.\n{owner}, mode 0750.",
     }
     for text in texts.values():
         for line in text.splitlines():
-            assert len(line.replace(LAYER, "/usr/lib/python3.12")) <= COLUMNS
+            assert len(line.replace(LAYER, "/usr/lib/python3.12")) <= COLUMNS or re.search(r"`(mv|cp) ", line)
+
+
+@pytest.mark.parametrize(("uid", "sudo"), [(0, ""), (1000, "sudo ")])
+def test_commands_have_sudo_for_who_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, sudo: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    owner = tmp_path.stat().st_uid
+
+    assert name_protection(tmp_path, {owner + 1}) == (
+        f"Fix: if only root needs to change it, run `{sudo}chown -h root: {tmp_path}`."
+    )
+    assert name_protection(tmp_path, {owner}) == f"Fix: run `{sudo if owner != uid else ''}chmod go-w {tmp_path}`."
+    assert name_removal("rm", tmp_path / "a b") == f"rm '{tmp_path}/a b'"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert name_removal("rm", tmp_path / "a b") == f"{sudo}rm '{tmp_path}/a b'"
+    fix = explain_reach(PYTHON, ["A reason."], notebook=False)[-1]
+    assert fix == f"Fix: run `{sudo}{INSTALL}`{'' if sudo else ' after you have removed the obstacle'}."
+    assert explain_reach(PYTHON, ["A.\nFix: b."], notebook=False)[-1] == f"Fix: run `{sudo}{INSTALL}` after that."
+
+
+def test_mount_of_a_path_is_the_nearest_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mountinfo"
+    lines = [b"36 35 98:0 / / rw - ext4 /dev/root rw", b"37 36 98:0 / /u\\040s\\134r ro - ext4 /dev/root rw"]
+    mounts.write_bytes(b"".join(line + b"\n" for line in lines))
+    monkeypatch.setattr(_access, "MOUNTS", mounts)
+
+    assert find_mount(Path("/u s\\r/lib")) == Path("/u s\\r")
+    assert find_mount(Path("/u s\\r2")) == Path("/")
+    monkeypatch.setattr(_access, "MOUNTS", tmp_path / "absent")
+    assert find_mount(Path("/u s\\r")) == Path("/")
