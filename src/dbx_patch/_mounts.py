@@ -17,7 +17,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-MOUNTS = ("/Workspace", "/.fuse-mounts", "/Volumes", "/dbfs")
+from dbx_patch.sitecustomize_template import template
+
+MOUNTS = tuple(mount.rstrip("/") for mount in template.MOUNTS)
 """The folders that Databricks mounts. In the second one are mounts; `/Workspace` is a link to one on some clouds."""
 KINDS = ("fuse", "nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "virtiofs")
 """The beginnings of the kinds of FUSE and network file systems, as /proc/self/mountinfo spells them."""
@@ -34,7 +36,7 @@ MountState = Literal["answers", "does not answer", "no credential", "away"]
 """The state of a mount:
 
 - answers: it can be used;
-- does not answer: whoever asks it for something waits;
+- does not answer: a process that asks it for something waits;
 - no credential: it answers others, and refuses this process;
 - away: it is not there, or answers with errors.
 """
@@ -57,7 +59,7 @@ WORDS: dict[MountState, str] = {
     "no credential": "refuses this process, which has no credential for it yet",
     "away": "is away",
 }
-"""What is said about a mount in each state."""
+"""How a mount in each state is described."""
 
 ASK = """
 import os, sys
