@@ -49,11 +49,13 @@ if TYPE_CHECKING:
         """The modification time of the finder's file, in nanoseconds; 0 if there is none."""
 
 
-__all__ = ["LOADER", "PARTS", "SHIM", "template"]
+__all__ = ["LOADER", "PARTS", "SHIM", "STARTUP", "template"]
 
 SHIM = "dbx_patch_sitecustomize.py"
 """The file that every start runs."""
 PARTS = ("editables", "finders", "mounts", "cache", "hooks")
 """The files that it loads when they are needed: `dbx_patch_sitecustomize_<part>.py`."""
+STARTUP = "dbx_patch_startup"
+"""The package of the start-up wheel that has the shim; a `.pth` file of the wheel imports it."""
 LOADER = "sitecustomize.py"
 """The file that loads the shim: the whole `sitecustomize.py`, or the block at the end of a foreign one."""

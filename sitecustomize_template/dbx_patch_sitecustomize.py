@@ -4,7 +4,7 @@
 # Import as little as possible, since every start of Python runs this file. It prints nothing, lets no exception out,
 # and keeps to the syntax of Python 3.9, because we do not choose which Python starts it. A start pays for what is
 # loaded, not for what is run, so five files beside this one are loaded only when they are needed:
-# - `*_editables.py` when a layer has a `.pth` file,
+# - `*_editables.py` when a layer has a `.pth` or `.start` file,
 # - `*_finders.py` when an editable install has a finder, or when an import is about to fail,
 # - `*_mounts.py` when a folder on a workspace mount is searched, and `*_cache.py` when a module is found there,
 # - `*_hooks.py` when one of Databricks' import hooks is imported.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import Event, EventKind, Find
 
 # --- stamp ---
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 BUILD = ""
 INSTALLED_AS = ""
 GENERATED_FOR = ""
@@ -164,13 +164,21 @@ def honor_changes() -> None:  # noqa: C901, PLR0912 - each further function cost
 def list_pth(layer: str) -> "list[str]":
     """Return the names of a layer's `.pth` files, in the order in which `site` reads them. Raises OSError.
 
+    From Python 3.15 on, its `.start` files are among them (:pep:`829`).
+
     A layer has hundreds of other files, so the listing is searched as one string of bytes: decoding each name costs a
     third of the listing, and testing each name costs as much again.
     """
     encoding = sys.getfilesystemencoding(), "surrogateescape"  # what `os.fsencode` uses, and takes ten times as long
     found: list[str] = []
-    for start in (b"/%s/" % b"/".join(posix.listdir(layer.encode(*encoding)))).split(b".pth/")[:-1]:
-        found.append(start[start.rfind(b"/") + 1 :].decode(*encoding) + ".pth")
+    names = b"/%s/" % b"/".join(posix.listdir(layer.encode(*encoding)))
+    for start in names.split(b".pth/")[:-1]:
+        name = start[start.rfind(b"/") + 1 :]
+        if not name.startswith(b"zzz_dbx_patch"):  # one that loads this file
+            found.append(name.decode(*encoding) + ".pth")
+    if sys.hexversion >= 0x30F0000:
+        for start in names.split(b".start/")[:-1]:
+            found.append(start[start.rfind(b"/") + 1 :].decode(*encoding) + ".start")
     found.sort()
     return found
 
@@ -193,9 +201,7 @@ def load(part: str) -> "Any":
     if part not in loaded:
         name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s%s.py" % (str(__spec__.origin)[:-3], part, BUILD)
         try:
-            code: Any = globals().get("embedded", {}).get(part)  # set by the single-file shim
-            if code is None:
-                code = importlib_external.SourceFileLoader(name, path).get_code(name)
+            code: Any = importlib_external.SourceFileLoader(name, path).get_code(name)
             ours = VERSION in code.co_consts  # each part begins with it; nothing of another version may run here
             if ours:
                 hide_file(code)

@@ -1,5 +1,5 @@
 # This file is a part of dbx-patch's start-up shim: it honors editable installs. `dbx_patch_sitecustomize.py` loads it
-# when a layer has a `.pth` file, and is its `shim`. The rules at the top of that file hold here as well.
+# when a layer has a `.pth` or `.start` file, and is its `shim`. The rules at the top of that file hold here as well.
 
 import posix
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
 
 # --- stamp ---
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 
@@ -50,12 +50,15 @@ honored: "list[Editable]" = []
 def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editable]":
     """Return the lines of a layer's editable installs, in the order in which `site` honors lines.
 
-    All other lines are ignored: they are how some package runs code at start. `names` are the layer's `.pth` files.
-    Raises OSError if the layer can't be listed.
+    All other lines are ignored: they are how some package runs code at start. `names` are the layer's `.pth` and
+    `.start` files. Raises OSError if the layer can't be listed.
     """
     found: list[Editable] = []
     for name in shim.list_pth(layer) if names is None else names:
         if name[0] == "." or name.endswith(NOT_EDITABLE):
+            continue
+        if name[-1] == "t":
+            found += shim.load("finders").read_start(layer, name)
             continue
         pth = "%s/%s" % (layer.rstrip("/"), name)
         editables: list[Editable] = []
@@ -85,8 +88,9 @@ def read_pth(pth: str) -> "list[str]":
         import os
 
         text = os.fsdecode(data)  # the locale's encoding, as `site` uses it; undecodable bytes of a path survive
-    if sys.version_info >= (3, 13):
-        return text.splitlines()  # from 3.13 on, `site` also splits at \f, \v and Unicode's line separators
+    if sys.hexversion >= 0x30D0000:
+        lines = text.splitlines()  # from 3.13 on, `site` also splits at \f, \v and Unicode's line separators
+        return [*map(str.strip, lines)] if sys.hexversion >= 0x30F0000 else lines  # and strips them from 3.15 on
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.split("\n")
@@ -133,7 +137,7 @@ def parse_line(layer: str, pth: str, line: str) -> "Editable":
     written = 0
     if imports:
         name = line[7:].partition(";")[0].strip()
-        if name[:1] == "_" and name.isidentifier() and shim.load("finders").is_finder(layer, name):
+        if name[:1] == "_" and name.isidentifier() and shim.load("finders").is_finder(layer, name, pth):
             try:
                 written = shim.load("finders").check_module("%s/%s.py" % (layer, name))
                 finder = name

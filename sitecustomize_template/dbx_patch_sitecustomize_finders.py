@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
 
 # --- stamp ---
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 
@@ -77,13 +77,39 @@ def find_opened_layers() -> "set[str]":
     return {*site.getsitepackages(), site.USER_SITE if site.ENABLE_USER_SITE else ""}
 
 
-def is_finder(layer: str, name: str) -> bool:
+def read_start(layer: str, name: str) -> "list[Editable]":
+    """Return the lines of a layer's `.start` file that install a finder, each as the import line that does the same."""
+    start = "%s/%s" % (layer.rstrip("/"), name)
+    found: list[Editable] = []
+    try:
+        for line in editables.read_pth(start):
+            module, _, function = line.partition(":")
+            if module.isidentifier() and function.isidentifier():
+                found.append(editables.parse_line(layer, start, "import %s; %s.%s()" % (module, module, function)))
+    except OSError as error:
+        shim.log("file unreadable", start, str(error))
+    except ValueError as error:
+        shim.log("file refused", start, str(error))
+        return []
+    return [editable for editable in found if editable["finder"]]
+
+
+def is_finder(layer: str, name: str, pth: str) -> bool:
     """Return whether a module in a layer is the finder of an editable install, by its name or by what is in it.
+
+    It is not run for a `.pth` file's line if the `.start` file of the same name is there to be read instead.
 
     The name begins with an underscore. Older releases of the backends give it other names: `_NAME_editable` is
     scikit-build-core's before 1.0, and `_NAME` that of `editables` before 0.3. Only modules with the names of today are
     reported when they are missing.
     """
+    if sys.hexversion >= 0x30F0000 and pth.endswith(".pth"):
+        try:
+            posix.lstat(pth[:-3] + "start")
+        except OSError:
+            pass
+        else:
+            return False
     if name.startswith(("__editable___", "_editable_")) or name.endswith("_editable_loader"):
         return True
     try:
@@ -207,7 +233,7 @@ def identify(editable: "Editable") -> "tuple[tuple[str, str], str]":
 
     A state is a root, or a finder's module and when it was written.
     """
-    name, state = editable["pth"].rpartition("/")[2][:-4], editable["root"]
+    name, state = editable["pth"].rpartition("/")[2].rpartition(".")[0], editable["root"]
     if name == "easy-install":  # one file for several projects
         name = state
     elif name.startswith("__editable__."):

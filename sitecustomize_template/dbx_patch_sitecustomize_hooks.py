@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
 
 # --- stamp ---
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 

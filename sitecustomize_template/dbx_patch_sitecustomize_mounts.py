@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_finders as finders
 
 # --- stamp ---
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 
@@ -126,12 +126,16 @@ class MountFinder(FileFinder):
                 return None
             if fullname not in list_offered(folder) and not is_in_new_listing(folder, fullname):
                 return None
-        names = list_folder(folder, LISTED_FOR)
+        # A mount often comes back right before the first import: an absent root is asked once a second for each name.
+        is_due = is_top and monotonic() >= missed.get((folder, fullname), 0.0)
+        names = list_folder(folder, LISTED_FOR, 0.0 if is_due else LISTED_FOR)
         spec = self.search(names, fullname, name, target)
         if spec is None and names and not is_top:  # Python, too, asks the folder again before it fails
             spec = self.search(list_folder(folder, 0.0), fullname, name, target)
         self.is_absent = is_absent(folder)
         self.ask_again_at = monotonic() + LISTED_FOR if self.is_absent else 0.0
+        if is_due and self.is_absent:
+            missed[folder, fullname] = self.ask_again_at
         return spec
 
     def search(
@@ -199,14 +203,15 @@ def adopt(spec: "ModuleSpec") -> None:
         use_cache(spec)
 
 
-def list_folder(folder: str, age: float) -> "frozenset[str]":
+def list_folder(folder: str, age: float, absent_for: float = LISTED_FOR) -> "frozenset[str]":
     """Return the names in a folder, from a listing that is at most `age` seconds old; none if the folder is absent.
 
-    Raises OSError if the process or the machine has too little of something. An absent folder is asked once a second.
+    An absent folder is asked again after `absent_for` seconds. Raises OSError if the process or the machine has too
+    little of something.
     """
     names, listed_at = listings.get(folder, (frozenset(), -LISTED_FOR))
     now = monotonic()
-    if now - listed_at < (LISTED_FOR if names is None else age):
+    if now - listed_at < (absent_for if names is None else age):
         return names or frozenset()
     was_absent = names is None
     try:
@@ -228,7 +233,8 @@ def list_folder(folder: str, age: float) -> "frozenset[str]":
 
 def honor_layer(layer: str, names: "Iterable[str]") -> bool:
     """Honor the editable installs of a layer that has been listed. Return False if another thread honors some."""
-    pth = sorted([name for name in names if name.endswith(".pth")])
+    ends = (".pth", ".start") if sys.hexversion >= 0x30F0000 else ".pth"
+    pth = sorted([name for name in names if name.endswith(ends)])
     if not pth:
         return True
     if shim.loading._is_owned() or not shim.loading.acquire(blocking=False):  # type: ignore[attr-defined]

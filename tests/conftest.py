@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.interpreters import Interpreter, find_interpreters, find_running_interpreter
+from tests.lab.interpreters import Interpreter, find_interpreters, find_next_interpreters, find_running_interpreter
 from tests.lab.missing import missing
 from tests.lab.node import Node, Notebook
 from tests.lab.projects import Backends, fetch_backends
@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "matrix: a slow test, which only `--matrix` runs",
         "pythons(...): the Pythons that are enough for a test in the matrix",
+        "core: a test that also runs on the next Pythons in the matrix",
         "releases(...): the only releases of Databricks that a test is for",
         "real(what): a test that runs the real thing, and is counted at the end",
     ):
@@ -61,7 +62,9 @@ def pytest_report_header(config: pytest.Config) -> str:
     if config.option.matrix is None:
         return f"Python {find_running_interpreter().name} alone; `--matrix` runs every Python, and the slow tests"
     left_out = " but what a plain run has covered" if config.option.matrix == "rest" else ""
-    return f"matrix: everything{left_out}, on Python {', '.join(found.name for found in find_interpreters())}"
+    names = ", ".join(found.name for found in find_interpreters())
+    next_names = ", ".join(found.name for found in find_next_interpreters()) or "none of the next Pythons"
+    return f"matrix: everything{left_out}, on Python {names}; the core on {next_names}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -89,7 +92,8 @@ def list_matrix_interpreters(test: pytest.Item) -> list[Interpreter]:
     enough = test.get_closest_marker("pythons")
     interpreters = find_interpreters()
     # If this machine has none of them, use the newest one.
-    return [found for found in interpreters if enough is None or found.name in enough.args] or interpreters[-1:]
+    chosen = [found for found in interpreters if enough is None or found.name in enough.args] or interpreters[-1:]
+    return chosen + (find_next_interpreters() if test.get_closest_marker("core") else [])
 
 
 def list_matrix_pairs(test: pytest.Item) -> list[tuple[Interpreter, str]]:

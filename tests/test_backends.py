@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
     from tests.lab.interpreters import Interpreter
 
-pytestmark = [pytest.mark.matrix, pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])]
+pytestmark = [
+    pytest.mark.core,
+    pytest.mark.matrix,
+    pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""]),
+]
 QUESTIONS = """\
 import importlib, json, sys
 from importlib import metadata, resources
@@ -44,7 +48,7 @@ def describe(package, name):
             "version": metadata.version(name),
         }
     except ImportError as error:
-        return repr(error)
+        return f"{type(error).__name__}: {error}"
 def describe_all(packages):
     return {name: describe(package, name) for name, package in packages.items()}
 """
@@ -126,9 +130,22 @@ def test_notebook_imports_a_project_alone(notebook: Notebook, project: Project) 
     assert asked == {project.name: describe_right(notebook.node)[project.name]}
 
 
+def test_two_backends_write_start_files_from_python_3_15_on(notebook: Notebook) -> None:
+    """They name the function that installs the finder (PEP 829), for which a `.pth` file has an import line before."""
+    node = notebook.node
+    found = {file.name: file.read_text("utf-8-sig") for file in node.layer(node.runtime).glob("*.start")}
+
+    of_finders = {
+        "_editable_skbc_scikit_build_inplace.start": "_editable_skbc_scikit_build_inplace:entrypoint",
+        "_editable_skbc_scikit_build_redirect.start": "_editable_skbc_scikit_build_redirect:entrypoint",
+        "meson-rebuild-editable.start": "_meson_rebuild_editable_loader:init",
+    }
+    assert found == (of_finders if node.interpreter.minor >= 15 else {})
+
+
 def test_notebook_imports_none_of_them_without_us(notebook: Notebook) -> None:
     missing = {
-        project.name: f"""ModuleNotFoundError("No module named '{project.package.partition(".")[0]}'")"""
+        project.name: f"ModuleNotFoundError: No module named '{project.package.partition('.')[0]}'"
         for project in PROJECTS
     }
 

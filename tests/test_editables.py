@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Notebook
 
-pytestmark = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+pytestmark = [pytest.mark.core, pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])]
 
 JOURNAL = "import json, dbx_patch_sitecustomize as shim; print(json.dumps(list(shim.journal)))"
 
@@ -236,6 +236,42 @@ print(json.dumps({
         "missing": [f"{seen_as}/_editable_impl_elsewhere.pth"],
     }
     assert done.stderr == ""
+
+
+def test_start_files_are_read_as_python_reads_them_from_3_15_on(notebook: Notebook, write: Write) -> None:
+    """They name a function (PEP 829). The import lines of a `.pth` file of the same name are for older Pythons."""
+    layer = notebook.node.layer(notebook.node.runtime)
+    finder = """\
+import sys
+from importlib.util import spec_from_file_location
+class Finder:
+    def __init__(self, place):
+        self.place = place
+    def find_spec(self, name, *_):
+        if name == "found_by_it":
+            return spec_from_file_location(name, __file__.replace("_editable_impl_new", self.place))
+def from_pth():
+    sys.meta_path.append(Finder("from_pth"))
+def from_start():
+    sys.meta_path.append(Finder("from_start"))
+"""
+    write(layer / "_editable_impl_new.py", finder)
+    write(layer / "_editable_impl_new.pth", "import _editable_impl_new; _editable_impl_new.from_pth()\n")
+    write(layer / "_editable_impl_new.start", "\ufeff# it says\n \n  _editable_impl_new:from_start  \nimport nothing\n")
+    write(layer / "from_pth.py", "")
+    write(layer / "from_start.py", "")
+    write(layer / "a_start_up_file.py", "def run():\n    print('it ran')\nrun()\n")
+    write(layer / "coverage.start", "a_start_up_file:run\n")
+    write(layer / "_editable_impl_hostile.start", "_a; import a_start_up_file:run\n_a:b(); import a_start_up_file\n")
+    write(layer / "writable.start", "_editable_impl_new:from_start\n", mode=0o666)
+    reads_them = notebook.node.interpreter.minor >= 15
+    name = "from_start" if reads_them else "from_pth"
+
+    assert find_module(notebook, "found_by_it") == f"{notebook.layers[2]}/{name}.py"
+    assert list_events(notebook, "finder honored", "file refused", "import line failed") == [
+        *([["file refused", f"{notebook.layers[2]}/writable.start"]] if reads_them else []),
+        ["finder honored", f"{notebook.layers[2]}/_editable_impl_new.{'start' if reads_them else 'pth'}"],
+    ]
 
 
 @pytest.mark.parametrize(

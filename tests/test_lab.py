@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from tests.lab.interpreters import find_next_interpreters
+from tests.lab.next_pythons import MINORS
 from tests.lab.node import Node
 
 
@@ -24,3 +28,11 @@ def test_runtime_loads_the_sitecustomize_of_the_standard_library(node: Node) -> 
     code = "import sys; print(getattr(sys.modules.get('sitecustomize'), 'a_distribution_was_here', None))"
 
     assert node.run([node.python, "-c", code]).stdout.strip() == ("True" if node.has_sitecustomize else "None")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("minor", MINORS)
+def test_next_pythons_are_there(minor: int) -> None:
+    if minor not in {found.minor for found in find_next_interpreters()}:
+        # In CI as well: whether Debian's unstable release has both today says nothing about dbx-patch.
+        pytest.skip(f"`python -m tests.lab.next_pythons` has not fetched Python 3.{minor}: the core was not run on it")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node, Notebook
 
+pytestmark = pytest.mark.core
+
 IMPORT = "from testx import function1; print(function1())"
 
 

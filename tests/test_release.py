@@ -17,6 +17,7 @@ import yaml
 
 from dbx_patch import __version__
 from dbx_patch._cli import main
+from tests.lab.next_pythons import MINORS as NEXT_MINORS
 from tests.lab.wheels import REPOSITORY, list_sources
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def test_matrix_of_the_workflow_is_the_pythons_that_the_package_names() -> None:
     named = [line.rpartition(" ")[2] for line in classifiers if line.startswith("Programming Language :: Python :: 3.")]
     jobs = yaml.safe_load((REPOSITORY / ".github/workflows/tests.yml").read_text())["jobs"]
 
-    assert jobs["python"]["strategy"]["matrix"]["python"] == named
+    # The gate runs the core of the tests on the next Pythons.
+    assert [*jobs["python"]["strategy"]["matrix"]["python"], *(f"3.{minor}" for minor in NEXT_MINORS)] == named
 
 
 def test_workflow_lints_as_the_gate_does() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab.interpreters import candidates, describe
-from tests.lab.missing import missing
+from tests.lab.missing import missing, need_root
 from tests.lab.node import OFF
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def shim(installed: Node) -> Iterator[Path]:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+NOBODY = 65534
 SILENT = {"exit code": 0, "stdout": "", "stderr": ""}
 
 
@@ -78,6 +80,30 @@ def test_every_way_to_start_python(installed: Node) -> None:
     starts = {flag: start_python(installed, [installed.python, flag, "-c", "pass"], {}) for flag in flags}
 
     assert starts == dict.fromkeys(flags, SILENT)
+
+
+@pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
+@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.parametrize("owner", [NOBODY, 0], ids=["their own", "root's"])
+def test_first_start_of_a_user_whose_byte_code_is_in_another_folder(notebook: Notebook, owner: int) -> None:
+    """Databricks' SSH kernels have PYTHONPYCACHEPREFIX. If the folder is another user's, each start compiles."""
+    need_root("run Python as another user")
+    node = notebook.node
+    node.open_to_all()
+    folder = node.root / "byte-code"
+    folder.mkdir()
+    os.chown(folder, owner, owner)
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    code = "from testx import function1; print(function1())"
+    environ = notebook.environ | {"PYTHONPYCACHEPREFIX": str(folder), "PYTHONDONTWRITEBYTECODE": ""}
+    try:
+        start = start_python(node, [*as_nobody, notebook.python, "-c", code], environ)
+        is_cached = any(folder.rglob("dbx_patch_sitecustomize.*"))
+    finally:
+        shutil.rmtree(folder)
+
+    assert start == SILENT | {"stdout": f"function1 of {node.project('testx')}/src/testx/functions.py\n"}
+    assert is_cached == (owner == NOBODY)
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])

@@ -35,21 +35,20 @@ class Stamp:
     """Whether the file was changed since."""
 
 
-def render(shim: Path, version: tuple[int, ...], prefix: Path) -> dict[Path, bytes]:
-    """Return the shim's files for one interpreter, by path; the one that loads the others is last.
+def render(shim: Path, target: str) -> dict[Path, bytes]:
+    """Return the shim's files for a target, by path; the one that loads the others is last.
 
     The parts' names have a digest of their content. So the files of two builds are side by side during an upgrade, and
     a Python that starts meanwhile finds the parts of the shim that it has read.
 
-    `version` is the interpreter's, `prefix` its environment. The same arguments give the same bytes: a second install
-    finds nothing to change.
+    The target is a text for people. The same arguments give the same bytes: a second install finds nothing to change.
     """
     parts = [fill_in(source, {"VERSION": template.VERSION}) for source in list_parts(TEMPLATE)]
     values = {
         "VERSION": template.VERSION,
         "BUILD": "_" + hashlib.sha256(b"".join(parts)).hexdigest()[:BUILD_LENGTH],
         "INSTALLED_AS": str(shim),
-        "GENERATED_FOR": f"CPython {'.'.join(map(str, version[:2]))} in {prefix}",
+        "GENERATED_FOR": target,
     }
     return dict(zip([*list_parts(shim, values["BUILD"]), shim], [*parts, fill_in(TEMPLATE, values)], strict=True))
 
@@ -60,10 +59,11 @@ def fill_in(file: Path, values: dict[str, str]) -> bytes:
 
 
 def strip(source: str) -> str:
-    """Return source without annotations, with comments instead of docstrings, and otherwise the same, line by line.
+    """Return source without what is for types, with comments instead of docstrings, else the same, line by line.
 
     Defining annotations costs 0.15 % of a bare start on Python 3.11 and 3.12, measured in instructions. Python 3.14
-    defines them when they are asked for (:pep:`649`), so that can go with 3.13. Docstrings cost 0.06 % of a notebook's.
+    defines them when they are asked for (:pep:`649`), so that can go with 3.13. Docstrings cost 0.06 % of a notebook's,
+    and what is imported for types as much again, though it is never run.
     """
     lines = source.encode().splitlines(keepends=True)  # the parser counts bytes
     cuts: list[tuple[int, int, int]] = []
@@ -75,6 +75,9 @@ def strip(source: str) -> str:
         elif isinstance(node, ast.FunctionDef) and node.returns:
             returns = node.returns
             cuts.append((returns.lineno, returns.col_offset - len(" -> "), returns.end_col_offset or 0))
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for number in range(node.lineno - 1, node.end_lineno or 0):
+                lines[number] = b"\n"
         if (
             isinstance(node, ast.FunctionDef | ast.ClassDef)
             and len(node.body) > 1

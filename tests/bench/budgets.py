@@ -31,6 +31,8 @@ BUDGETS = {
     ),
     "notebook": Budget(NOTEBOOK, "x instructions", 1.05, counted=True),
     "notebook_ms": Budget("the same in time", "ms more", 1),
+    "notebook_prefix": Budget("the same with PYTHONPYCACHEPREFIX", "x instructions", 1.05, counted=True),
+    "notebook_compiled": Budget("the same where nothing can be written there", "x instructions", None),
     "per_distribution": Budget("each further distribution", "x a listing of its two folders", 1.1, counted=True),
     "per_editable": Budget("each further editable install", "thousand instructions", 90, counted=True),
     "many_ms": Budget("the same with 200 editable installs", "ms more", 5),

@@ -18,7 +18,7 @@ from tests.bench.scenes import (
     make_bare,
     remove_distributions,
 )
-from tests.bench.starts import compare_instructions, compare_times, count_mount_calls
+from tests.bench.starts import compare_byte_code_elsewhere, compare_instructions, compare_times, count_mount_calls
 
 if TYPE_CHECKING:
     from tests.lab.node import Node
@@ -48,6 +48,8 @@ def measure(node: Node, packages: Path, rounds: int) -> tuple[Figures, Starts]:
     opened = node.layer(notebook.environment)
     figures["mount_calls"] = count_mount_calls(notebook)
     starts["notebook"] = {"instructions": compare_instructions(start, opened), "ms": compare_times(start, rounds)}
+    figures["notebook_prefix"] = compare_byte_code_elsewhere(start, opened, str(node.root / "byte-code"))
+    figures["notebook_compiled"] = compare_byte_code_elsewhere(start, opened, "/proc/not-for-files")
     figures["import"] = time_import(node, rounds)
     figures |= time_watcher(notebook)
     figures |= time_package(notebook, rounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.bench.count import count_instructions, time_command
@@ -12,7 +13,7 @@ from tests.lab.node import OFF
 from tests.lab.trace import trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.lab.node import Notebook
@@ -25,7 +26,9 @@ before or just after the start's end is luck; the median of three starts is not 
 """
 
 
-def compare_instructions(start: Start, opened: Path | None = None) -> dict[str, float]:
+def compare_instructions(
+    start: Start, opened: Path | None = None, variants: Sequence[str] = VARIANTS
+) -> dict[str, float]:
     """Return the instructions of each variant.
 
     With `opened`, a layer whose `.pth` files `site` reads, that is the median of three starts; see SHIFTS.
@@ -33,7 +36,7 @@ def compare_instructions(start: Start, opened: Path | None = None) -> dict[str, 
     rounds: list[dict[str, float]] = []
     for shift in SHIFTS if opened else (0,):
         counts: dict[str, float] = {}
-        for name in VARIANTS:
+        for name in variants:
             with ExitStack() as stack:
                 environ = stack.enter_context(start.variant(name))
                 if opened:
@@ -41,6 +44,16 @@ def compare_instructions(start: Start, opened: Path | None = None) -> dict[str, 
                 counts[name] = count_instructions(start.node, start.command, environ)
         rounds.append(counts)
     return sorted(rounds, key=lambda counts: counts["with"] / counts["without"])[len(rounds) // 2]
+
+
+def compare_byte_code_elsewhere(start: Start, opened: Path, folder: str) -> float:
+    """Return how many times the instructions a start takes with the shim, where Python keeps byte code in a folder.
+
+    It then uses no other byte code, so not what the installer has cached beside the shim either.
+    """
+    elsewhere = replace(start, environ=dict(start.environ) | {"PYTHONPYCACHEPREFIX": folder})
+    counts = compare_instructions(elsewhere, opened, ("without", "with"))
+    return counts["with"] / counts["without"]
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab.next_pythons import find_next_pythons
+
 MINORS = range(10, 14)
-"""Python 3.10 to 3.13: DBR 13.3 LTS to 19.x, and one to come."""
+"""Python 3.10 to 3.13: DBR 13.3 LTS to 19.x, and one to come. `next_pythons` has those after it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ def find_interpreters() -> list[Interpreter]:
         if described is not None and described.minor in MINORS:
             found.setdefault(described.name, described)
     return sorted(found.values(), key=lambda interpreter: interpreter.sort_key)
+
+
+@functools.cache
+def find_next_interpreters() -> list[Interpreter]:
+    """Return the interpreters of the next Pythons that have been fetched. Only the tests of the core run on them."""
+    return [described for python in find_next_pythons() if (described := describe(python)) is not None]
 
 
 @functools.cache

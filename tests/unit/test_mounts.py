@@ -157,6 +157,11 @@ def test_names_of_the_standard_library_never_reach_the_mount(mount: Mount) -> No
     assert mount.count() == 0
 
 
+def test_name_that_every_kernel_looks_for_does_not_reach_the_mount(mount: Mount) -> None:
+    assert not mount.has("storemagic")
+    assert mount.count() == 0
+
+
 @pytest.mark.parametrize(
     ("distribution", "files", "name"),
     [
@@ -468,6 +473,16 @@ def test_outage_is_asked_about_once_a_second(mount: Mount) -> None:
 
     assert not mount.has("project")
     assert mount.count() == 1
+
+
+def test_outage_that_another_name_has_shown_is_asked_about_for_the_project(mount: Mount) -> None:
+    """As when a kernel's start looks for a name in a root that can be read right before the first import."""
+    mount.write("project/__init__.py")
+    mount.error = errno.EACCES
+    assert not mount.has("another")
+    mount.error = 0
+
+    assert mount.has("project")
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])

@@ -17,6 +17,7 @@ from dbx_patch._inventory import find_layers
 from dbx_patch._mounts import Trouble, find_mount, follow, is_folder, list_folder
 from dbx_patch.sitecustomize_template import template
 
+STARTUP_FILES = (".pth", ".start") if sys.version_info >= (3, 15) else (".pth",)
 WORLD_WRITABLE = 0o002
 
 
@@ -150,9 +151,9 @@ def check_refused_files(case: Case) -> Diagnosis | None:
 
 
 def list_pth_files(name: str) -> Iterator[str]:
-    """List the `.pth` files of each layer, those with a name like the module's first."""
+    """List the `.pth` and `.start` files of each layer, those with a name like the module's first."""
     for layer in filter(is_folder, find_layers()):
-        files = [file for file in list_folder(layer) if file.endswith(".pth")]
+        files = [file for file in list_folder(layer) if file.endswith(STARTUP_FILES)]
         yield from (
             str(Path(layer, file)) for file in sorted(files, key=lambda file: name not in file.replace("-", "_"))
         )

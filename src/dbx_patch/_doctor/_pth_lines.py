@@ -1,4 +1,4 @@
-"""Reads what an editable install's `.pth` file says, as the shim does."""
+"""Reads what an editable install's `.pth` and `.start` files say, as the shim does."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def read_editables(install: EditableInstall) -> tuple[Editable, ...]:
-    """Return the lines of an install's `.pth` file; of `easy-install.pth`, those of its project only."""
+    """Return the lines of an install's `.pth` and `.start` files; of `easy-install.pth`, those of its project only."""
     try:
         found: list[Editable] = template.load("editables").read_editables(install.layer)
     except OSError:
         return ()
-    own = [editable for editable in found if editable["pth"] == install.pth]
+    own = [editable for editable in found if Path(editable["pth"]).stem == Path(install.pth).stem]
     if Path(install.pth).name == "easy-install.pth":
         own = [editable for editable in own if install.project and is_inside(editable["root"], [install.project])]
     return tuple(own)
