@@ -7,6 +7,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dbx_patch.installer._byte_code import sweep
@@ -17,10 +18,12 @@ from dbx_patch.installer._interpreter import NAME_ANOTHER, Interpreter, plain_en
 from dbx_patch.installer._places import (
     Place,
     Slot,
+    changes_another_environment,
     choose_places,
     find_kernel_obstacle,
     find_loaders,
     find_slot,
+    find_startup_wheel,
 )
 from dbx_patch.installer._proof import verify
 from dbx_patch.installer._receipts import forget, record
@@ -35,48 +38,85 @@ CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}
 """The errors that concern one place only: no right to change it, a read-only disk, or a file that is a mount."""
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an install may do."""
+
+    force: bool = False
+    """Replace a newer shim, and one that was edited by hand."""
+    strict: bool = False
+    """Try only the slots that reach notebooks."""
+    alone: bool = False
+    """Try only the slot that works in this environment only."""
+    dry_run: bool = False
+    """Change and verify nothing."""
+    outside_databricks: bool = False
+    """Where this is no Databricks node, also change a file that other environments use."""
+
+
 def install(
-    python: str, *, force: bool = False, strict: bool = False, alone: bool = False, dry_run: bool = False
+    python: str,
+    *,
+    force: bool = False,
+    strict: bool = False,
+    dry_run: bool = False,
+    outside_databricks: bool = False,
 ) -> Installation:
     """Install the shim for an interpreter, and verify it there and in notebook environments created from it.
 
     A newer shim is kept, and one that was edited by hand is refused, unless `force` is set. With `strict`, only the
-    slots that reach notebooks are tried; with `alone`, only the one that works in this environment only. With
-    `dry_run`, nothing is changed or verified.
+    slots that reach notebooks are tried. With `dry_run`, nothing is changed or verified. Where this is no Databricks
+    node, a file that other environments use too is only changed if `outside_databricks` is set.
 
     Raises InstallerError if the install or its verification fails. Then everything is restored.
     """
+    options = Options(force=force, strict=strict, dry_run=dry_run, outside_databricks=outside_databricks)
+    return install_with(options, python)
+
+
+def install_alone(python: str) -> Installation:
+    """Install the shim for the interpreter's own environment, and for none that is created from it.
+
+    Raises InstallerError as `install` does.
+    """
+    return install_with(Options(alone=True), python)
+
+
+def install_with(options: Options, python: str) -> Installation:
+    """Install the shim for an interpreter at the first place that can be used."""
     with lock_and_probe(python) as interpreter:
         shim = interpreter.purelib / SHIM
-        newer = None if force else find_newer(shim)
+        newer = None if options.force else find_newer(shim)
         if newer:
             loader = next((loader for loader, loaded in find_loaders(interpreter) if loaded == shim), None)
             kept = Installation(
                 python, newer, find_slot(loader), str(shim), str(loader), kept=True, notebook=interpreter.is_notebook
             )
-            if strict and not kept.reaches_notebooks:
+            if options.strict and not kept.reaches_notebooks:
                 msg = (
                     f"Nothing was changed for {python}.\nIts dbx-patch {newer} is newer, and does not reach notebooks."
                 )
                 raise InstallerError(msg, fix="to replace it, run the command again with `--force`.")
             return kept
-        if not force:
+        if not options.force:
             refuse_edited(shim)
-        places, reasons = choose_places(interpreter, strict=strict)
+        places, reasons = choose_places(interpreter, strict=options.strict)
         for place in places:
-            if alone and place.slot is not Slot.PTH:
+            if options.alone and place.slot is not Slot.PTH:
                 continue
+            if not options.outside_databricks and changes_another_environment(interpreter, place):
+                raise refuse_outside(python, place)
             try:
-                done = install_at(interpreter, place, reasons, dry_run=dry_run)
+                done = install_at(interpreter, place, reasons, dry_run=options.dry_run)
             except (NotLiveError, OSError) as error:
                 if isinstance(error, OSError) and error.errno not in CLOSED:
                     raise
                 reasons.append(explain(error))
                 continue
-            if not dry_run:
+            if not options.dry_run:
                 record(python, shim, {"version": done.version, "slot": done.slot, "loader": done.loader})
             return done
-    raise give_up(python, reasons, strict=strict)
+    raise give_up(python, reasons, strict=options.strict)
 
 
 def install_at(interpreter: Interpreter, place: Place, passed_over: list[str], *, dry_run: bool) -> Installation:
@@ -138,15 +178,16 @@ def status(python: str) -> Status:
     """Return the state of the shim in an interpreter. Raises InstallerError if the interpreter can't be started."""
     interpreter = probe(python)
     live = interpreter.live or {}
-    loaders = find_loaders(interpreter)
+    loaders = [*find_loaders(interpreter), *find_startup_wheel(interpreter)]
     own = interpreter.purelib / SHIM
     installed = [*(shim for _, shim in loaders), *([own] if is_shim_file(read(own)) else [])]
     shim = Path(live["file"]) if live else next(iter(installed), None)
-    loader = next((loader for loader, loaded in loaders if loaded == shim), None)
+    loader = next((loader for loader, loaded in loaders if shim and is_same(loaded, shim)), None)
     first = next(iter(interpreter.sitecustomizes), None)
     stamp = read_stamp(read(shim)) if shim else None
     slot = find_slot(loader)
-    obstacle = find_kernel_obstacle(interpreter) if live and slot is not Slot.PTH else None
+    alone = slot in (Slot.PTH, Slot.WHEEL)
+    obstacle = find_kernel_obstacle(interpreter) if live and not alone else None
     passed_over = [obstacle] if obstacle else []
     if live and slot is Slot.PTH:
         try:
@@ -163,10 +204,22 @@ def status(python: str) -> Status:
         disabled=template.is_switched_on(b"DBX_PATCH_DISABLE"),
         hooks=live.get("hooks") or dict.fromkeys(template.HOOKS, ""),
         layers=list(interpreter.layers),
-        reaches_notebooks=bool(live) and slot is not Slot.PTH and not obstacle,
+        reaches_notebooks=bool(live) and not alone and not obstacle,
         passed_over=passed_over,
         notebook=interpreter.is_notebook,
+        others=[name_shim(other) for other in dict.fromkeys(installed) if shim and not is_same(other, shim)],
     )
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Return whether two paths name the same file: `site` knows a folder by another path than the installer does."""
+    return one.resolve() == other.resolve()
+
+
+def name_shim(shim: Path) -> str:
+    """Return the file of a shim, with its version."""
+    stamp = read_stamp(read(shim))
+    return f"{shim} (dbx-patch {stamp.version if stamp else 'of an unknown version'})"
 
 
 # Before a change
@@ -212,6 +265,21 @@ def refuse_edited(shim: Path) -> None:
         if stamp and stamp.edited:
             msg = f"Nothing was changed.\n{file} was edited by hand."
             raise InstallerError(msg, fix="to overwrite it, run the command again with `--force`.")
+
+
+def refuse_outside(python: str, place: Place) -> InstallerError:
+    """Return the error for an install that would change other environments of a machine that is no Databricks node."""
+    msg = (
+        f"Nothing was changed for {python}.\n"
+        "This is no Databricks node: /databricks is missing, and DATABRICKS_RUNTIME_VERSION is not set.\n"
+        "The install would change a file outside this environment, which other environments use too.\n"
+        f"It is {place.loader.resolve()}."
+    )
+    fix = (
+        "to change that file all the same, run the command again with `--outside-databricks`.\n"
+        "For this environment only, install the wheel that `dbx-patch startup-wheel` writes."
+    )
+    return InstallerError(msg, fix=fix)
 
 
 def give_up(python: str, reasons: list[str], *, strict: bool = False) -> InstallerError:

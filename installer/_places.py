@@ -10,15 +10,20 @@ from pathlib import Path
 
 from dbx_patch.installer._access import describe_owner, find_write_obstacle, name_protection, name_removal, quote
 from dbx_patch.installer._interpreter import Interpreter
+from dbx_patch.installer._node import find_node
 from dbx_patch.installer._trust import find_exposed, find_exposed_byte_code
 from dbx_patch.installer.files import read
 from dbx_patch.installer.shim_files import add_block, is_own, list_shims, list_shims_of_pth
-from dbx_patch.sitecustomize_template import LOADER, SHIM
+from dbx_patch.sitecustomize_template import LOADER, SHIM, STARTUP
 
 PTH_FILE = "zzz_dbx_patch.pth"
 """The start-up file for where no `sitecustomize` can be extended. `site` reads it last, in the order of names."""
 KERNEL_FOLDERS = ("spark/python", "python_shell")
 """The folders below `/databricks` on a kernel's PYTHONPATH, in its order."""
+
+
+STARTUP_PTH = f"zzz_{STARTUP}.pth"
+"""The start-up wheel's file. `site` reads it late: the layers that other files list are on the path by then."""
 
 
 class Slot(enum.IntEnum):
@@ -30,6 +35,8 @@ class Slot(enum.IntEnum):
     """A foreign `sitecustomize`, extended by a block."""
     PTH = 3
     """A `.pth` file of our own, which works in one environment only."""
+    WHEEL = 4
+    """The start-up wheel's `.pth` file, which pip installs and uninstalls with the package. It works likewise."""
 
     @property
     def reaches_notebooks(self) -> bool:
@@ -170,24 +177,24 @@ def find_pth_obstacle(interpreter: Interpreter, place: Place) -> str | None:
 
 
 def find_loaders(interpreter: Interpreter) -> list[tuple[Path, Path]]:
-    """List the files that load a shim at start, each with its shim. A rendered shim is its own loader."""
+    """List the files that load a shim at start, each with its shim."""
     kernels = [file for folder in find_kernel_folders(interpreter) for file in list_sitecustomizes(folder)]
     files = {file.resolve(): file for file in reversed([*interpreter.sitecustomizes, *kernels])}
-    found = [
-        (loader, Path(shim or loader))
-        for loader in reversed(files.values())
-        for shim in list_shims(read(loader) or b"")
-    ]
+    found = [(loader, Path(shim)) for loader in reversed(files.values()) for shim in list_shims(read(loader) or b"")]
     pth = interpreter.purelib / PTH_FILE
     return [*found, *((pth, Path(shim)) for shim in list_shims_of_pth(read(pth) or b""))]
 
 
+def find_startup_wheel(interpreter: Interpreter) -> list[tuple[Path, Path]]:
+    """List the file by which a start-up wheel loads its shim, with that shim, if one is installed."""
+    loader, shim = interpreter.purelib / STARTUP_PTH, interpreter.purelib / STARTUP / SHIM
+    return [(loader, shim)] if loader.is_file() else []
+
+
 def find_kernel_folders(interpreter: Interpreter) -> list[Path]:
     """List the folders on a kernel's PYTHONPATH that have a `sitecustomize`, which comes before every other one."""
-    roots = dict.fromkeys(
-        [*(above for above in interpreter.prefix.parents if above.name == "databricks"), Path("/databricks")]
-    )
-    folders = [root / folder for root in roots for folder in KERNEL_FOLDERS]
+    node = find_node(interpreter.prefix)
+    folders = [node / "databricks" / folder for folder in KERNEL_FOLDERS] if node else []
     return [folder for folder in folders if list_sitecustomizes(folder)]
 
 
@@ -209,6 +216,21 @@ def find_slot(loader: Path | None) -> Slot | None:
     """Return the slot that a loader belongs to."""
     if loader is None:
         return None
-    if loader.name == PTH_FILE:
-        return Slot.PTH
+    if loader.name in (PTH_FILE, STARTUP_PTH):
+        return Slot.PTH if loader.name == PTH_FILE else Slot.WHEEL
     return Slot.OWN if is_own(read(loader) or b"") else Slot.FOREIGN
+
+
+def changes_another_environment(interpreter: Interpreter, place: Place) -> bool:
+    """Return whether an install at a place would change a file outside the environment and outside a Databricks node.
+
+    That is a foreign `sitecustomize` that other environments of the machine import as well. If it has our block
+    already, it would not be changed.
+    """
+    if place.slot is not Slot.FOREIGN:
+        return False
+    file, node = place.loader.resolve(), find_node(interpreter.prefix)
+    if file.is_relative_to(interpreter.purelib) or (node and file.is_relative_to(node)):
+        return False
+    content = read(place.loader)
+    return add_block(content, str(place.shim)) != content

@@ -1,4 +1,4 @@
-"""Record what was installed, so that `--all` finds it again. Nothing else reads the receipts."""
+"""Record what was installed, so that `--all` can name what it leaves out. Nothing else reads the receipts."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ def forget(shim: Path) -> None:
         change(str(shim), None)
 
 
-def list_receipts() -> list[Path]:
-    """List the interpreters that have a receipt."""
+def list_receipts() -> dict[Path, Path]:
+    """List the shims that have a receipt and still exist, each with the interpreter that it was installed for."""
     try:
-        pythons = [receipt.get("python") for receipt in read_receipts(find_file()).values()]
+        receipts = read_receipts(find_file())
     except (OSError, InstallerError):
-        return []
-    return [Path(python) for python in pythons if isinstance(python, str)]
+        return {}
+    pythons = {Path(shim): receipt.get("python") for shim, receipt in receipts.items() if Path(shim).exists()}
+    return {shim: Path(python) for shim, python in pythons.items() if isinstance(python, str)}
 
 
 def find_file() -> Path | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dbx_patch.installer._byte_code import SAVED
 from dbx_patch.installer._places import Slot
-from dbx_patch.sitecustomize_template import template
+from dbx_patch.sitecustomize_template import STARTUP, template
 
 
 class Shown:
@@ -128,11 +128,11 @@ class Uninstallation(Shown):
             then = "restore or remove" if self.dry_run else "restored or removed"
             lines = [f"{done} dbx-patch for {self.python}, and {then}:", *list_files(self.changed, verbose=verbose)]
         if self.still_live:
-            lines += [
-                "The shim of another environment is still live there:",
-                f"  {self.still_live}",
-                "Fix: to uninstall it too, run `python -m dbx_patch.uninstall` with that environment's Python.",
-            ]
+            whose, fix = "another environment", "`python -m dbx_patch.uninstall` with that environment's Python"
+            if STARTUP in Path(self.still_live).parts:
+                whose, fix = "the start-up wheel", "`pip uninstall dbx-patch` in the environment that has the wheel"
+            lines += [f"The shim of {whose} is still live there:", f"  {self.still_live}"]
+            lines.append(f"Fix: to uninstall it too, run {fix}.")
         if self.cache and self.cache_kept:
             lines += [f"The byte code that is cached for you was not removed: {self.cache}.", self.cache_kept]
         elif self.cache:
@@ -165,6 +165,8 @@ class Status(Shown):
     hooks: dict[str, str]
     """The modules of Databricks' import hooks that the shim patches, each with its state if the shim is live."""
     layers: list[dict[str, Any]]
+    others: list[str] = field(default_factory=list)
+    """Other shims that are installed for this interpreter and do not run, each with its version."""
     mounts: dict[str, str] = field(default_factory=dict)
     """The mounts that editable installs are on, each with its state in words. Asked by the command, not by `status`."""
 
@@ -175,10 +177,12 @@ class Status(Shown):
             slot = f" (slot {self.slot})" if self.slot else ""
             lines = [f"{name} is live in {self.python}{slot}.", f"Shim: {self.file}"]
             if not self.reaches_notebooks:
-                here = self.notebook and self.slot == Slot.PTH
+                here = self.notebook and self.slot in (Slot.PTH, Slot.WHEEL)
                 scope = "in this notebook only" if here else "but notebooks are not reached"
                 lines[0] = f"{name} runs in {self.python}{slot}, {scope}."
-                if self.slot == Slot.PTH:
+                if self.slot == Slot.WHEEL:
+                    lines.append(BY_WHEEL)
+                elif self.slot == Slot.PTH:
                     lines += explain_reach(self.python, self.passed_over, notebook=self.notebook)
                 else:  # an install extends what is in the way now
                     reasons = [line for reason in self.passed_over for line in reason.splitlines()]
@@ -193,6 +197,8 @@ class Status(Shown):
             shadowed = f"{self.shadowed_by} comes before it on the path, and does not load it."
             lines.append(shadowed if self.shadowed_by else "This file or one of its parts is missing or broken.")
             lines.append(f"Fix: run {command}.")
+        if self.live and self.others:
+            lines += ["Also installed, and not running:", *(f"  {other}" for other in self.others), FIRST_RUNS]
         for layer in self.layers:
             note = "" if layer["opened_by_site"] else " (Python reads no .pth files here)"
             lines.append(f"Layer: {layer['path']}{note}")
@@ -204,6 +210,8 @@ class Status(Shown):
 
 
 NO_NOTEBOOKS = "Notebooks are not reached: they start without the shim."
+BY_WHEEL = "It is the start-up wheel's, and runs in the environments that the wheel is installed in."
+FIRST_RUNS = "The first shim that Python comes to runs alone: `.pth` files come before `sitecustomize`."
 THIS_NOTEBOOK = "Only this notebook is reached: other notebooks have environments of their own."
 SEPARATE = "Fix: to reach every notebook, install it by an init script; `dbx-patch init-script` prints one."
 

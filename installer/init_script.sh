@@ -10,6 +10,7 @@
 VERSION=
 PACKAGE=
 WHEEL=
+SHA256=
 STRICT=
 set --
 # --- end of settings ---
@@ -45,6 +46,34 @@ run() {
     return "$code"
 }
 
+# Run a command, for a limited time if the node has `timeout`, which returns 124 when that is over.
+limit() {
+    if command -v timeout >/dev/null; then
+        set -- timeout -k 10 "$SECONDS_FOR_PIP" "$@"
+    fi
+    "$@"
+}
+
+# Check that the wheel has the digest that was known when this script was printed. Its volume can have another by now.
+check_wheel() {
+    [ -r "$WHEEL" ] || fail "There is no readable wheel at $WHEEL." \
+        "Fix: upload it, and let the identity that runs this script read it."
+    digest=$(limit "$python" -I -c '
+import hashlib, sys
+with open(sys.argv[1], "rb") as wheel:
+    print(hashlib.sha256(wheel.read()).hexdigest())
+' "$WHEEL" 2>&1 </dev/null)
+    code=$?
+    [ "$code" -ne 124 ] || fail "Reading the wheel was stopped after $SECONDS_FOR_PIP seconds." \
+        "Fix: check that this node can read $WHEEL."
+    [ "$code" -eq 0 ] || fail "The wheel can't be read." "$digest" \
+        "Fix: check that this node can read $WHEEL."
+    [ "$digest" = "$SHA256" ] || fail "$WHEEL is not the wheel that this script was printed for." \
+        "Its sha256 is $digest." \
+        "This script only installs the one with the sha256 $SHA256." \
+        'Fix: upload that wheel, or print the script again with `dbx-patch init-script --wheel PATH`.'
+}
+
 # Return whether this package is installed in the version that is wanted. A package index can have another project of
 # the same name, so one of our files has to be there too. No code of the package is run to find out.
 is_installed() {
@@ -78,10 +107,7 @@ pip_install() {
     # -I: Python doesn't import from the current folder.
     set -- --disable-pip-version-check --no-input --no-cache-dir --no-warn-script-location "$@"
     set -- "$python" -I -m pip install --quiet --no-deps --force-reinstall --only-binary=:all: "$@"
-    if command -v timeout >/dev/null; then
-        set -- timeout -k 10 "$SECONDS_FOR_PIP" "$@"
-    fi
-    run "$@"
+    run limit "$@"
 }
 
 main() {
@@ -103,8 +129,7 @@ main() {
         'Fix: name another with `dbx-patch init-script --python PATH`.'
     set --
     if ! is_installed; then
-        [ -z "$WHEEL" ] || [ -r "$WHEEL" ] || fail "There is no readable wheel at $WHEEL." \
-            "Fix: upload it, and let the identity that runs this script read it."
+        [ -z "$WHEEL" ] || check_wheel
         set -- "$PACKAGE"
     fi
     # Only what is missing: these are the requirements of pyproject.toml.

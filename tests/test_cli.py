@@ -91,7 +91,7 @@ def test_exit_code_and_errors_reach_the_shell() -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-@pytest.mark.parametrize("command", ["--help", "status", "render"])
+@pytest.mark.parametrize("command", ["--help", "status", "fingerprint"])
 def test_pipe_that_nobody_reads_does_not_change_the_outcome(command: str, unbuffered: str) -> None:
     """As in `dbx-patch status | head -1`, where `head` has read what it wanted."""
     words = [sys.executable, "-m", "dbx_patch", command]
@@ -105,7 +105,7 @@ def test_pipe_that_nobody_reads_does_not_change_the_outcome(command: str, unbuff
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-@pytest.mark.parametrize("command", ["--help", "status", "render"])
+@pytest.mark.parametrize("command", ["--help", "status", "fingerprint"])
 def test_output_that_can_not_be_written_is_an_error(command: str, unbuffered: str) -> None:
     with Path("/dev/full").open("wb") as full:
         words = [sys.executable, "-m", "dbx_patch", command]
@@ -123,7 +123,7 @@ def test_output_that_can_not_be_written_is_an_error(command: str, unbuffered: st
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
 def test_closed_output_does_not_change_the_outcome(closed: str) -> None:
-    for words, code in ((["render"], 0), (["status", "--python", "/nowhere"], 1)):
+    for words, code in ((["fingerprint"], 0), (["status", "--python", "/nowhere"], 1)):
         done = run("sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "dbx_patch", *words)
 
         assert (done.returncode, "Traceback" in done.stderr) == (code, False)

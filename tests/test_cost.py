@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer import render_bundle
+from dbx_patch.installer import write_startup_wheel
 
 from tests.bench.budgets import BUDGETS, is_over
 from tests.bench.count import count_instructions
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node
 
-IN_ONE_FILE = 1.08
-"""Times the instructions of a bare start, where the shim is one file, which is loaded whole."""
+
+BY_WHEEL = 1.05
+"""Times the instructions of a bare start, by the start-up wheel. `site` reads its `.pth` file twice in a virtual
+environment, 1.0 %, and the line that catches every error is compiled at each start, 0.8 %."""
 
 
 def make_bare(node: Node) -> tuple[Path, int]:
@@ -40,15 +42,32 @@ def test_bare_start(node: Node) -> None:
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-def test_bare_start_with_all_in_one_file(node: Node) -> None:
+def test_bare_start_with_byte_code_in_a_folder_of_its_own(node: Node) -> None:
+    """As Databricks' SSH kernels have it. The installer's byte code is not used then: Python looks in that folder."""
+    node.install_dbx_patch()
+    elsewhere = {"PYTHONPYCACHEPREFIX": str(node.root / "byte-code")}
+    environment = node.root / "bare"
+    node.run([node.base, "-m", "venv", "--without-pip", environment])
+    command = [environment / "bin/python", "-c", "pass"]
+    without_us = count_instructions(node, command, elsewhere)
+
+    done = node.dbx_patch("dbx_patch.install", "--python", str(environment / "bin/python"))
+
+    assert done.returncode == 0, done.stderr
+    ratio = count_instructions(node, command, elsewhere) / without_us
+    print(f"a bare start costs {ratio:.4f} times the instructions, with PYTHONPYCACHEPREFIX")
+    assert ratio > 1
+    assert not is_over(BUDGETS["bare"], ratio)
+
+
+def test_bare_start_by_the_startup_wheel(node: Node) -> None:
     environment, without_us = make_bare(node)
-    file = node.layer(environment) / "sitecustomize.py"
-    file.write_bytes(render_bundle())
-    node.run([node.base, "-m", "compileall", "-q", file])
+    wheel = write_startup_wheel(node.root).path
+    node.pip("install", "--quiet", "--no-deps", wheel, python=environment / "bin/python")
 
     ratio = count_instructions(node, [environment / "bin/python", "-c", "pass"]) / without_us
-    print(f"a bare start costs {ratio:.4f} times the instructions, all in one file")
-    assert 1 < ratio <= IN_ONE_FILE
+    print(f"a bare start by the start-up wheel costs {ratio:.4f} times the instructions")
+    assert 1 < ratio <= BY_WHEEL
 
 
 def test_valgrind_counts_the_same_twice(installed: Node) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer import render_init_script
+from dbx_patch.installer import NAME_IS_TAKEN, Wheel, read_wheel, render_init_script
 
 from dbx_patch import __version__
 from tests.lab.trace import require
@@ -43,8 +43,13 @@ def print_script(*options: str) -> str:
     """Return the init script that the command line prints."""
     command = [sys.executable, "-m", "dbx_patch", "init-script", *options]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True)
-    assert done.stderr == ""
+    assert done.stderr == (f"warning: {NAME_IS_TAKEN}\n" if "--version" in options else "")
     return done.stdout
+
+
+def pin(wheel: Path) -> Wheel:
+    """Return a wheel with its digest, as `--wheel` reads it."""
+    return read_wheel(str(wheel))[0]
 
 
 def read_log(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -166,7 +171,7 @@ def test_another_project_of_the_same_name_and_version_is_never_run(node: Node, t
     node.pip("install", "--quiet", *LOWEST)
     before = node.pip("freeze")
     from_index = render_init_script(__version__, root=str(node.root), strict=True)
-    from_wheel = render_init_script("", wheel=str(find_wheel(node.wheelhouse)), root=str(node.root), strict=True)
+    from_wheel = render_init_script(wheel=pin(find_wheel(node.wheelhouse)), root=str(node.root), strict=True)
 
     code, log = run_script(node, from_index, {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)})
 
@@ -196,7 +201,7 @@ def test_another_project_of_the_same_name_and_version_is_never_run(node: Node, t
 @pytest.mark.pythons("3.10", "3.13")
 def test_missing_requirements_are_found_beside_the_wheel_and_every_user_can_read_all(node: Node) -> None:
     assert "platformdirs" not in node.pip("freeze", "--all")
-    script = render_init_script("", wheel=str(find_wheel(node.wheelhouse)), root=str(node.root), strict=True)
+    script = render_init_script(wheel=pin(find_wheel(node.wheelhouse)), root=str(node.root), strict=True)
     (node.root / "databricks/python").unlink()  # then `databricks/python3` is used
     before = set(node.root.rglob("*"))
 
@@ -312,14 +317,37 @@ class TestFailuresOnANode:
 
     def test_no_wheel(self, run: Run, installed: Node, tmp_path: Path) -> None:
         python = make_environment(installed, tmp_path / "environment")
-        wheel = tmp_path / "dbx_patch-0.1.0-py3-none-any.whl"
-        script = render_init_script("", wheel=str(wheel), python=str(python), strict=True)
+        wheel = tmp_path / "dbx_patch-0.2.0-py3-none-any.whl"
+        script = render_init_script(wheel=Wheel(str(wheel), "0" * 64), python=str(python), strict=True)
 
         assert_fails(run, script, f"There is no readable wheel at {wheel}.")
 
+    def test_another_wheel_of_the_same_name(self, run: Run, installed: Node, tmp_path: Path) -> None:
+        """It is never given to pip. If it was exchanged after the script has compared it, pip refuses it."""
+        python = make_environment(installed, tmp_path / "environment", "--system-site-packages")
+        wheel = Path(shutil.copy(find_wheel(installed.wheelhouse), tmp_path))
+        layer = installed.layer(tmp_path / "environment")
+        shutil.copytree(installed.layer(installed.runtime) / "pip", layer / "pip")
+        before = {*layer.iterdir()}
+        expected = pin(wheel)
+        with wheel.open("ab") as file:  # still a wheel: pip reads an archive from its end
+            file.write(b"a comment")
+        found = pin(wheel).sha256
+        script = render_init_script(wheel=expected, python=str(python), strict=True)
+
+        log = assert_fails(run, script, f"{wheel} is not the wheel that this script was printed for.")
+
+        assert f"Its sha256 is {found}." in log
+        assert f"This script only installs the one with the sha256 {expected.sha256}." in log
+        assert script.count(f"SHA256={expected.sha256}\n") == 1
+        late = script.replace(f"SHA256={expected.sha256}\n", f"SHA256={found}\n")
+        log = assert_fails(run, late, f"pip could not install {wheel.as_uri()}#sha256={expected.sha256}")
+        assert any("DO NOT MATCH THE HASHES" in line for line in log), log
+        assert {*layer.iterdir()} == before
+
     def test_no_pip(self, run: Run, installed: Node, tmp_path: Path) -> None:
         python = make_environment(installed, tmp_path / "environment")
-        script = render_init_script("", wheel=str(find_wheel(installed.wheelhouse)), python=str(python), strict=True)
+        script = render_init_script(wheel=pin(find_wheel(installed.wheelhouse)), python=str(python), strict=True)
 
         log = assert_fails(run, script, "pip could not install ")
 
@@ -328,20 +356,24 @@ class TestFailuresOnANode:
     def test_a_file_that_is_no_wheel(self, run: Run, installed: Node, tmp_path: Path) -> None:
         wheel = tmp_path / "dbx_patch-99-py3-none-any.whl"
         wheel.write_bytes(b"<html>not found</html>")
-        script = render_init_script("", wheel=str(wheel), root=str(installed.root), strict=True)
+        script = render_init_script(wheel=pin(wheel), root=str(installed.root), strict=True)
 
         assert_fails(run, script, f"pip could not install {wheel.as_uri()}")
 
-    def test_a_pip_that_hangs(self, run: Run, installed: Node, tmp_path: Path) -> None:
+    def test_a_wheel_and_a_pip_that_hang(self, installed: Node, tmp_path: Path) -> None:
         require("timeout")
         wheel = tmp_path / "dbx_patch-99-py3-none-any.whl"
         os.mkfifo(wheel)  # to open it is to wait for a writer
-        script = render_init_script("", wheel=str(wheel), root=str(installed.root), strict=True)
-        assert script.count("\nSECONDS_FOR_PIP=300\n") == 1
+        links = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+        by_path = render_init_script(wheel=Wheel(str(wheel), "0" * 64), root=str(installed.root), strict=True)
+        by_version = render_init_script("99", root=str(installed.root), strict=True)
+        for script, what in ((by_path, "Reading the wheel"), (by_version, "pip")):
+            assert script.count("\nSECONDS_FOR_PIP=300\n") == 1
+            short = script.replace("SECONDS_FOR_PIP=300", "SECONDS_FOR_PIP=2")
 
-        assert_fails(
-            run, script.replace("SECONDS_FOR_PIP=300", "SECONDS_FOR_PIP=2"), "pip was stopped after 2 seconds."
-        )
+            assert_fails(
+                lambda text, shell: run_script(installed, text, links, shell), short, f"{what} was stopped after 2 "
+            )
 
 
 @ONE_NODE
@@ -403,8 +435,9 @@ def text(request: pytest.FixtureRequest) -> str:
     if request.param == "as in the repository":
         return (REPOSITORY / "installer/init_script.sh").read_text("utf-8")
     if request.param == "odd paths":
-        return print_script("--wheel", f"/Volumes/{ODD}/dbx_patch-0.1.0-py3-none-any.whl", "--python", f"/{ODD}")
-    return print_script(*(["--strict"] if request.param == "strict" else []))
+        wheel = f"/Volumes/{ODD}/dbx_patch-0.2.0-py3-none-any.whl"
+        return print_script("--wheel", wheel, "--sha256", "0" * 64, "--python", f"/{ODD}")
+    return print_script("--version", __version__, *(["--strict"] if request.param == "strict" else []))
 
 
 @pytest.mark.parametrize("command", ["shellcheck --norc --shell=sh -", "dash -n", "bash -n"])

@@ -375,10 +375,9 @@ def test_every_interpreter_of_a_node_is_found_once(ready: Node) -> None:
     notebook = ready.make_notebook()
     (ready.root / "usr/lib" / ready.version / "site-packages").mkdir()
     code = (
-        "import json, os, pathlib, sys; from dbx_patch.installer import find_interpreters;"
+        "import dataclasses, json, os, pathlib, sys; from dbx_patch.installer import find_interpreters;"
         " environ = {'PYSPARK_PYTHON': sys.argv[2], 'DATABRICKS_ROOT_VIRTUALENV_ENV': sys.argv[3]};"
-        " found, skipped = find_interpreters(pathlib.Path(sys.argv[1]), environ);"
-        " print(json.dumps({'found': found, 'skipped': skipped}))"
+        " print(json.dumps(dataclasses.asdict(find_interpreters(pathlib.Path(sys.argv[1]), environ))))"
     )
     runtime = ready.root / "databricks/python3"
     libraries = ready.cluster_libraries / "bin/python"
@@ -386,31 +385,77 @@ def test_every_interpreter_of_a_node_is_found_once(ready: Node) -> None:
 
     answer = json.loads(ready.run(command).stdout)
 
-    assert answer["skipped"] == []
-    assert answer["found"] == [*map(str, (runtime / "bin/python", libraries, notebook.python, ready.base))]
+    pythons = [*map(str, (runtime / "bin/python", libraries, notebook.python, ready.base))]
+    assert answer == {"pythons": pythons, "left_out": [], "elsewhere": []}
     if os.geteuid() == 0:
         os.chown(libraries.parent, 1234, 1234)
         answer = json.loads(ready.run(command).stdout)
-        assert str(libraries) not in answer["found"]
-        assert answer["skipped"] == [f"{libraries}: other users can modify {libraries.parent}"]
+        assert str(libraries) not in answer["pythons"]
+        assert answer["left_out"] == [f"{libraries}: other users can modify {libraries.parent}"]
 
 
 @own_only
-def test_all_means_every_interpreter_that_the_environment_or_a_receipt_names(ready: Node) -> None:
-    runtime, libraries = ready.root / "databricks/python3/bin/python", ready.cluster_libraries / "bin/python"
+def test_all_means_the_known_places_and_names_what_a_receipt_knows_elsewhere(ready: Node) -> None:
+    runtime, elsewhere = ready.root / "databricks/python3/bin/python", ready.root / "elsewhere/bin/python"
+    ready.run([ready.python, "-m", "venv", "--without-pip", elsewhere.parent.parent])
     (ready.root / "usr/lib" / ready.version / "site-packages").mkdir()  # of a base interpreter that Debian built
     before = ready.snapshot()
-    run_and_check(ready, "dbx_patch.install", "--python", str(libraries))
+    run_and_check(ready, "dbx_patch.install", "--python", str(elsewhere))
     named = {"DATABRICKS_ROOT_VIRTUALENV_ENV": str(runtime.parent.parent), "PYSPARK_PYTHON": str(runtime)}
 
+    hints = []
     for command in ("install", "uninstall"):
         done = ready.run([ready.python, "-m", f"dbx_patch.{command}", "--all", "--json"], named)
+        hints += re.findall("^To use it, run `(.*)`[.]$", done.stderr, re.MULTILINE)
         pythons = [entry["python"] for entry in json.loads(done.stdout)]
-        assert pythons == [*map(str, (runtime, libraries, ready.base))]
-        for python in (runtime, libraries, ready.base):
-            assert get_status(ready, python)["live"] == (command == "install")
+        assert pythons == [*map(str, (runtime, ready.base))]
+        assert done.stderr.splitlines()[:-1] == [
+            "The interpreters of this node:",
+            f"  {runtime}",
+            f"  {ready.base}",
+            f"left out: {elsewhere}: dbx-patch was installed for it, and it is in no known place of a node",
+        ]
+        lives = [get_status(ready, python)["live"] for python in (runtime, ready.base, elsewhere)]
+        assert lives == [command == "install", command == "install", True]
 
+    assert [" install " in hints[0], " uninstall " in hints[1]] == [True, True]
+    ready.run(["sh", "-c", hints[1]])
     assert ready.snapshot() == before
+
+
+def move_from_node(node: Node) -> Path:
+    """Make a machine that is no Databricks node of a node: rename its folder. Return the environment's Python."""
+    (node.root / "databricks").rename(node.root / "project")
+    return node.root / "project/python3/bin/python"
+
+
+@own_only
+def test_without_a_node_only_site_packages_is_changed_and_all_finds_nothing(ready: Node) -> None:
+    python = move_from_node(ready)
+    before = ready.snapshot()
+
+    everywhere = ready.run(
+        [python, "-m", "dbx_patch.install", "--all"],
+        {"PYSPARK_PYTHON": str(python), "DATABRICKS_RUNTIME_VERSION": ""},
+        check=False,
+    )
+
+    assert (everywhere.returncode, everywhere.stdout) == (1, "")
+    assert everywhere.stderr.splitlines() == [
+        f"left out: {python}: it is not on a Databricks node",
+        "error: No Python of a Databricks node was found.",
+        "Fix: name one with `--python PATH`.",
+    ]
+    assert ready.snapshot() == before
+    ready.run([python, "-m", "dbx_patch.install"])
+    assert get_status_by(ready, python)["live"]
+    ready.run([python, "-m", "dbx_patch.uninstall"])
+    assert ready.snapshot() == before
+
+
+def get_status_by(node: Node, python: Path) -> dict[str, Any]:
+    """Return what `dbx-patch status` reports when this Python runs it."""
+    return dict(json.loads(node.run([python, "-m", "dbx_patch", "status", "--json"], check=False).stdout))
 
 
 @own_only
@@ -629,6 +674,41 @@ class TestForeign:
             "sitecustomize": str(link),
             "names left in it": [],
         }
+
+    def test_without_a_node_it_is_extended_only_if_that_is_asked_for(self, ready: Node) -> None:
+        """It is the machine's own: every environment of that Python imports it."""
+        python = move_from_node(ready)
+        foreign, before = self.foreign(ready), ready.snapshot()
+        command = [python, "-m", "dbx_patch.install"]
+
+        for options in ([], ["--strict"], ["--force"], ["--dry-run"]):
+            done = ready.run([*command, *options], {"DATABRICKS_RUNTIME_VERSION": ""}, check=False)
+
+            assert (done.returncode, done.stdout) == (1, "")
+            assert f"\nIt is {foreign}.\nFix: " in done.stderr
+            assert "run the command again with `--outside-databricks`." in done.stderr
+            assert ready.snapshot() == before
+
+        for option, environ in (["--outside-databricks"], {}), ([], {"DATABRICKS_RUNTIME_VERSION": "16.4"}):
+            ready.run([*command, *option], environ)
+            assert get_status_by(ready, python)["slot"] == 2
+            present = ready.snapshot()
+            assert "is already installed" in ready.run(command).stdout  # it is not asked for again
+            assert ready.snapshot() == present
+            ready.run([python, "-m", "dbx_patch.uninstall"])
+            assert ready.snapshot() == before
+
+    def test_without_a_node_one_that_can_not_be_extended_is_no_reason_to_refuse(self, ready: Node) -> None:
+        """Then only the environment's own site-packages is changed, as on a node."""
+        python = move_from_node(ready)
+        os.link(self.foreign(ready), ready.root / "etc/other_name.py")
+        before = ready.snapshot()
+
+        ready.run([python, "-m", "dbx_patch.install"])
+
+        assert get_status_by(ready, python)["slot"] == 3
+        ready.run([python, "-m", "dbx_patch.uninstall"])
+        assert ready.snapshot() == before
 
     def test_is_restored_byte_for_byte(self, ready: Node) -> None:
         """`tests/unit/test_blocks.py` has more contents; here Python runs them."""

@@ -8,8 +8,10 @@ from dbx_patch.installer.shim_files._block import (
     remove_block,
     remove_every_block,
     write_pth,
+    write_startup_module,
+    write_startup_pth,
+    write_startup_start,
 )
-from dbx_patch.installer.shim_files._bundle import render_bundle
 from dbx_patch.installer.shim_files._stamp import (
     fill,
     find_parts,
@@ -33,7 +35,9 @@ __all__ = [
     "remove_block",
     "remove_every_block",
     "render",
-    "render_bundle",
     "strip",
     "write_pth",
+    "write_startup_module",
+    "write_startup_pth",
+    "write_startup_start",
 ]

@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 from dbx_patch import __version__, installer
 from dbx_patch._doctor import doctor
 from dbx_patch._fingerprint import fingerprint
+from dbx_patch._mounts import begin_asking, find_mount, hangs
 from dbx_patch._notebook import check_sitecustomize_status
 
 if TYPE_CHECKING:
@@ -50,8 +52,11 @@ class Arguments(argparse.Namespace):
     force: bool
     dry_run: bool
     verbose: bool
-    version: str
+    outside_databricks: bool
+    version: str | None
     wheel: str | None
+    sha256: str
+    output: Path
     strict: bool
     unwritten: OSError | None = None
     """Why the output could not be written, if it could not."""
@@ -135,6 +140,11 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
     command.add_argument(
         "--strict", action="store_true", help="fail, and restore every file, if notebooks can't be reached"
     )
+    command.add_argument(
+        "--outside-databricks",
+        action="store_true",
+        help="on a machine that is no Databricks node, also change a sitecustomize that other environments use",
+    )
 
     command = add("uninstall", run_for_each, "remove the start-up file and restore every other file")
     command.set_defaults(run_for=uninstall)
@@ -171,17 +181,42 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
         "It lists layers, start-up files, finders and import hooks. It contains no values, secrets, user names or "
         "paths of yours. Changes nothing, and sends nothing.",
     )
-    add("render", run_render, "print the start-up file as one file, for images that are built elsewhere")
+    command = add(
+        "startup-wheel",
+        run_startup_wheel,
+        "write a wheel that has dbx-patch start with every Python of an environment that it is installed in",
+        "For environments that run no init script: list the wheel in the environment's dependencies. It contains this "
+        "package. `pip uninstall dbx-patch` removes it.",
+    )
+    command.add_argument(
+        "--output", metavar="DIR", type=Path, default=Path(), help="folder to write it to (default: the current one)"
+    )
+    add_json(command)
     command = add(
         "init-script",
         run_init_script,
         "print a cluster init script that installs dbx-patch on every node",
-        "Save it in a volume, and name it in the cluster's settings.",
+        "Save it in a volume, and name it in the cluster's settings. It installs a wheel, or a version from the "
+        "cluster's package index; one of the two has to be named. Any init script changes how a cluster gets its "
+        "dependencies: from DBR 19 on, a cluster in standard access mode whose dependency mode is Auto uses "
+        "Environments only if it has no init script, and with one it uses the older cluster libraries.",
     )
     source = command.add_mutually_exclusive_group()
-    source.add_argument("--version", default=__version__, help="version to install (default: %(default)s, this one)")
     source.add_argument(
-        "--wheel", metavar="PATH", help="wheel to install instead, for example in /Volumes; needs no package index"
+        "--wheel",
+        metavar="PATH",
+        help="wheel to install, by its path on the node, for example in /Volumes; needs no package index",
+    )
+    source.add_argument(
+        "--version",
+        help="version to install from the cluster's package index, which can have another project of this name",
+    )
+    command.add_argument(
+        "--sha256",
+        metavar="HEX",
+        default="",
+        help="the wheel's digest: no other wheel is installed (default: read from the wheel at PATH, or from the file "
+        "of that name in this folder)",
     )
     command.add_argument(
         "--strict", action="store_true", help="make the cluster's launch fail if notebooks can't be reached"
@@ -202,7 +237,13 @@ def add_pythons(command: argparse.ArgumentParser) -> None:
         default=[],
         help="interpreter to use (default: the one that runs this command); can be repeated",
     )
-    which.add_argument("--all", action="store_true", help="use every Python of a Databricks node, each once")
+    which.add_argument(
+        "--all",
+        action="store_true",
+        help="use every Python in the known places of a Databricks node, each once: the runtime's, the cluster "
+        "libraries', PYSPARK_PYTHON, the attached notebooks', and those that they were created from; prints the list "
+        "first, and what it leaves out",
+    )
 
 
 def add_changes(command: argparse.ArgumentParser) -> None:
@@ -221,19 +262,34 @@ def add_json(command: argparse.ArgumentParser) -> None:
 
 def run_for_each(arguments: Arguments) -> int:
     """Run a command for each interpreter that was chosen."""
-    pythons, left_out = installer.find_interpreters() if arguments.all else (arguments.python or [sys.executable], [])
+    pythons = find_pythons(arguments) if arguments.all else (arguments.python or [sys.executable])
     outcomes = [run_for_one(python, arguments) for python in dict.fromkeys(pythons)]
     errors = [error for error, _ in outcomes if error]
     if arguments.json:
         results = [dataclasses.asdict(result) if result else {"error": error} for error, result in outcomes]
         print_json(results if arguments.all or len(arguments.python) > 1 else results[0], arguments)
-    for line in left_out:
-        print_line(f"left out: {line}")
     if arguments.all and not pythons:
         print_error("No Python of a Databricks node was found.\nFix: name one with `--python PATH`.")
         return FAILURE
     failed = any(errors) or any(isinstance(result, installer.Status) and not result.live for _, result in outcomes)
     return FAILURE if failed else SUCCESS
+
+
+def find_pythons(arguments: Arguments) -> list[str]:
+    """Return the interpreters of this node, after printing them to stderr, with those that are left out."""
+    found = installer.find_interpreters()
+    if found.pythons:
+        print_line("\n".join(["The interpreters of this node:", *(f"  {python}" for python in found.pythons)]))
+    for line in found.left_out:
+        print_line(f"left out: {line}")
+    for python in found.elsewhere:
+        print_line(f"left out: {python}: dbx-patch was installed for it, and it is in no known place of a node")
+    if found.elsewhere:
+        command = [sys.executable, "-m", "dbx_patch", arguments.parser.prog.split()[-1]]
+        options = [f"--python={python}" for python in found.elsewhere]
+        what = "it" if len(found.elsewhere) == 1 else "them"
+        print_line(f"To use {what}, run `{shlex.join([*command, *options])}`.")
+    return found.pythons
 
 
 def run_for_one(python: str, arguments: Arguments) -> tuple[str, Result | None]:
@@ -255,7 +311,13 @@ def run_for_one(python: str, arguments: Arguments) -> tuple[str, Result | None]:
 
 def install(python: str, arguments: Arguments) -> installer.Installation:
     """Install for an interpreter."""
-    return installer.install(python, force=arguments.force, strict=arguments.strict, dry_run=arguments.dry_run)
+    return installer.install(
+        python,
+        force=arguments.force,
+        strict=arguments.strict,
+        dry_run=arguments.dry_run,
+        outside_databricks=arguments.outside_databricks,
+    )
 
 
 def uninstall(python: str, arguments: Arguments) -> installer.Uninstallation:
@@ -290,21 +352,45 @@ def run_fingerprint(arguments: Arguments) -> int:
     return SUCCESS
 
 
-def run_render(arguments: Arguments) -> int:
-    """Print the shim as one file."""
-    write(installer.render_bundle(), arguments)
+def run_startup_wheel(arguments: Arguments) -> int:
+    """Write the start-up wheel."""
+    try:
+        wheel = installer.write_startup_wheel(arguments.output)
+    except installer.InstallerError as error:
+        print_error(str(error))
+        return FAILURE
+    if arguments.json:
+        print_json(dataclasses.asdict(wheel), arguments)
+    else:
+        print_result(paint(str(wheel), GREEN, sys.stdout), arguments)
     return SUCCESS
 
 
 def run_init_script(arguments: Arguments) -> int:
     """Print an init script."""
-    python = str(arguments.python or "")
+    path, digest, python = arguments.wheel or "", arguments.sha256.lower(), str(arguments.python or "")
+    if not arguments.version and not path:
+        arguments.parser.error(f"name a wheel with --wheel, or a version with --version\n{installer.NAME_IS_TAKEN}")
+    if digest and not path:
+        arguments.parser.error("argument --sha256: is the digest of a wheel, which --wheel has to name")
+    wheel = installer.Wheel(path, digest) if path else None
     try:
+        if path and not digest:
+            begin_asking()
+            if hangs(path):
+                arguments.parser.error(
+                    f"the mount {find_mount(path)} does not answer: name the wheel's digest with --sha256"
+                )
+            wheel, file = installer.read_wheel(path)
+            if file != Path(path):
+                print_line(f"The script only installs a wheel with the digest of ./{file}: {wheel.sha256}")
         script = installer.render_init_script(
-            arguments.version, wheel=arguments.wheel or "", python=python, strict=arguments.strict
+            arguments.version or "", wheel=wheel, python=python, strict=arguments.strict
         )
     except ValueError as error:
         arguments.parser.error(str(error))
+    if not wheel:
+        print_line(f"warning: {installer.NAME_IS_TAKEN}")
     # Bytes, because paths may not be UTF-8, and the shell needs `\n` at the end of a line.
     write(os.fsencode(script), arguments)
     return SUCCESS

@@ -161,7 +161,10 @@ def list_folders(layer: str, editables: Iterable[Editable]) -> Iterator[str]:
 
 
 def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
-    """List the `.pth` files of a layer, each with the lines of one project; `easy-install.pth` may have several."""
+    """List the `.pth` files of a layer, each with the lines of one project; `easy-install.pth` may have several.
+
+    A project can have a `.start` file of the same name, or only that one.
+    """
     if hangs(layer):
         return
     try:
@@ -171,9 +174,10 @@ def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
     groups: dict[tuple[str, str], list[Editable]] = {}
     for editable in found:
         several = Path(editable["pth"]).name == "easy-install.pth"
-        groups.setdefault((editable["pth"], editable["root"] if several else ""), []).append(editable)
-    for (pth, _), editables in groups.items():
-        yield Path(pth), editables
+        stem = editable["pth"].rpartition(".")[0]
+        groups.setdefault((stem, editable["root"] if several else ""), []).append(editable)
+    for editables in groups.values():
+        yield Path(editables[0]["pth"]), editables
 
 
 def describe_install(layer: str, pth: Path, editables: list[Editable]) -> EditableInstall:

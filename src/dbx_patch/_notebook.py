@@ -13,19 +13,20 @@ from dbx_patch._process import patch_dbx
 
 
 def install_sitecustomize(
-    python: str = sys.executable, *, force: bool = False, strict: bool = False
+    python: str = sys.executable, *, force: bool = False, strict: bool = False, outside_databricks: bool = False
 ) -> installer.Installation:
     """Install the shim for an interpreter, and verify that it runs there and in notebook environments created from it.
 
     This does what `python -m dbx_patch.install` does. `python` is the interpreter's path. A newer shim is kept, and one
     that was edited by hand raises InstallerError; `force` overwrites both. Where it can't reach notebooks, it is
     installed for that environment only, or with `strict` not at all. Processes that are already running, this one
-    included, do not change: call `patch_dbx` in them.
+    included, do not change: call `patch_dbx` in them. On a machine that is no Databricks node, a file outside the
+    interpreter's environment is only changed if `outside_databricks` is set.
 
     Raises InstallerError if the shim can't be installed or is not live afterwards, and with `strict` if notebooks can't
     be reached. Every file is then restored.
     """
-    return installer.install(python, force=force, strict=strict)
+    return installer.install(python, force=force, strict=strict, outside_databricks=outside_databricks)
 
 
 def uninstall_sitecustomize(python: str = sys.executable) -> installer.Uninstallation:
@@ -57,7 +58,7 @@ def patch_and_install() -> installer.Installation:
     Raises InstallerError if nothing can be installed. This process is patched even then.
     """
     patch_dbx()
-    done = installer.install(sys.executable, alone=True)
+    done = installer.install_alone(sys.executable)
     state = "is now installed" if done.changed else "is already installed"
     print(f"dbx-patch {done.version} {state} for this environment ({sys.prefix}). This process is patched too.")
     print("Other notebooks are not reached; an init script reaches all (`dbx-patch init-script` prints one).")

@@ -26,7 +26,7 @@ class PatchStatus:
     live: bool
     """Whether the shim runs here, started with the interpreter or by `patch_dbx`."""
     version: str | None
-    """The version that runs, such as `0.1.0`; None if none does."""
+    """The version that runs, such as `0.2.0`; None if none does."""
     file: str | None
     """The path of the file that it was loaded from; None if it does not run."""
     hooks: tuple[HookStatus, ...]

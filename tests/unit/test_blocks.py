@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dbx_patch.installer import is_own, list_shims, remove_every_block, render_bundle
+from dbx_patch.installer import is_own, list_shims, remove_every_block
 from dbx_patch.installer.shim_files import add_block, list_shims_of_pth, remove_block, write_pth
 
 SHIM = "/databricks/python3/lib/python3.12/site-packages/dbx_patch_sitecustomize.py"
@@ -131,16 +131,6 @@ def test_half_a_block_is_left_alone() -> None:
 
     assert list_shims(half) == []
     assert remove_every_block(half) == half
-
-
-def test_rendered_shim_is_its_own_loader() -> None:
-    rendered = render_bundle()
-
-    assert is_own(rendered)
-    assert list_shims(rendered) == [""]
-    assert remove_block(rendered, "") is None
-    assert remove_block(b"a = 1\n" + rendered, "") == b"a = 1\n"
-    assert remove_block(rendered, SHIM) == rendered
 
 
 @pytest.mark.parametrize("shim", [SHIM, ODD], ids=["plain path", "odd path"])

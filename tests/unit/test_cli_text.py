@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from dbx_patch._cli import make_parser, paint, suggest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMMANDS = ("install", "uninstall", "status", "doctor", "fingerprint", "render", "init-script")
+COMMANDS = ("install", "uninstall", "status", "doctor", "fingerprint", "startup-wheel", "init-script")
 SHIM = "/layer/dbx_patch_sitecustomize.py"
 BYTE_CODE = (
     "/layer/__pycache__/sitecustomize.cpython-312.pyc",
@@ -101,7 +102,7 @@ def test_version_names_the_folder_of_the_package(main: Callable[..., Printed]) -
         (["install", "--all", "--python", "/python"], "argument --python: not allowed with argument --all\n"),
         (["doctor", "a", "b"], "unrecognized arguments: b\n"),
         (["doctor", "a b"], "a b"),
-        (["init-script", "--python", "relative"], "not an absolute path: relative"),
+        (["init-script", "--version", "0.2.0", "--python", "relative"], "not an absolute path: relative"),
         ([], "the following arguments are required: COMMAND\n"),
     ],
 )
@@ -117,7 +118,7 @@ def test_wrong_usage_is_an_error_with_a_suggestion(
 
 def test_nothing_is_suggested_for_a_word_that_resembles_none() -> None:
     assert suggest("instal", ["install", "status"]) == " (did you mean install?)"
-    assert suggest("render", ["install", "status"]) == ""
+    assert suggest("words", ["install", "status"]) == ""
 
 
 # Results
@@ -142,11 +143,11 @@ def test_options_reach_the_installer(main: Callable[..., Printed], monkeypatch: 
     uninstalls = replace(monkeypatch, "uninstall", UNINSTALLED)
 
     assert main("install", "--python", "/a", "--python", "/b", "--python", "/a", "--force")[0] == 0
-    assert main("install", "--python", "/a", "--strict")[0] == 0
+    assert main("install", "--python", "/a", "--strict", "--outside-databricks")[0] == 0
     assert main("uninstall", "--python", "/a", "--dry-run")[0] == 0
 
-    forced = {"force": True, "strict": False, "dry_run": False}
-    strict = {"force": False, "strict": True, "dry_run": False}
+    forced = {"force": True, "strict": False, "dry_run": False, "outside_databricks": False}
+    strict = {"force": False, "strict": True, "dry_run": False, "outside_databricks": True}
     assert installs == [(("/a",), forced), (("/b",), forced), (("/a",), strict)]
     assert uninstalls == [(("/a",), {"dry_run": True})]
 
@@ -164,10 +165,35 @@ def test_error_goes_to_stderr_with_the_fix_on_its_own_line(
     assert (code, json.loads(output), errors) == (1, {"error": "/layer is not writable.\nFix: run it as root."}, "")
 
 
-def test_all_reports_what_was_left_out_and_how_to_name_an_interpreter(
+def test_all_prints_the_interpreters_before_it_uses_one_and_what_it_leaves_out(
     main: Callable[..., Printed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace(monkeypatch, "find_interpreters", ([], ["/python: it does not start"]))
+    found = installer.Found(
+        ["/a/python", "/b/python"], ["/c: it does not start"], ["/d/python", "/with a blank/python"]
+    )
+    replace(monkeypatch, "find_interpreters", found)
+    replace(monkeypatch, "uninstall", installer.InstallerError("It failed."))
+    command = f"{sys.executable} -m dbx_patch uninstall --python=/d/python '--python=/with a blank/python'"
+    elsewhere = "dbx-patch was installed for it, and it is in no known place of a node"
+    before = [
+        "The interpreters of this node:",
+        "  /a/python",
+        "  /b/python",
+        "left out: /c: it does not start",
+        f"left out: /d/python: {elsewhere}",
+        f"left out: /with a blank/python: {elsewhere}",
+        f"To use them, run `{command}`.",
+    ]
+
+    assert main("uninstall", "--all")[2].splitlines() == [*before, "error: It failed.", "error: It failed."]
+    code, output, errors = main("uninstall", "--all", "--json")
+    assert (code, json.loads(output), errors.splitlines()) == (1, [{"error": "It failed."}] * 2, before)
+
+
+def test_all_reports_how_to_name_an_interpreter_if_there_is_none(
+    main: Callable[..., Printed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace(monkeypatch, "find_interpreters", installer.Found([], ["/python: it does not start"], []))
 
     code, output, errors = main("uninstall", "--all")
 

@@ -26,7 +26,7 @@ from dbx_patch.installer import (
     name_command,
 )
 from dbx_patch.installer._access import find_mount, name_protection, name_removal
-from dbx_patch.installer._core import give_up, lock_and_probe, refuse_edited
+from dbx_patch.installer._core import give_up, lock_and_probe, refuse_edited, refuse_outside
 from dbx_patch.installer._errors import NotLiveError, explain
 from dbx_patch.installer._interpreter import Interpreter, probe, run
 from dbx_patch.installer._places import Place, find_foreign_obstacle, find_own_obstacle, find_pth_obstacle
@@ -67,7 +67,7 @@ def status(**facts: Any) -> Status:
     layer = {"path": LAYER, "opened_by_site": False, "editables": [editable]}
     values: dict[str, Any] = {
         "live": False,
-        "version": "0.1.0",
+        "version": "0.2.0",
         "slot": 2,
         "file": SHIM,
         "shadowed_by": None,
@@ -249,7 +249,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live, and notebooks not reached": (
         status(live=True, slot=3, reaches_notebooks=False, passed_over=[READ_ONLY]),
         [
-            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
+            f"dbx-patch 0.2.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
             f"Shim: {SHIM}",
             NOT_REACHED,
             PASSED_OVER,
@@ -262,7 +262,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live, and notebooks not reached for a reason that can't be seen": (
         status(live=True, slot=3, reaches_notebooks=False),
         [
-            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
+            f"dbx-patch 0.2.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
             f"Shim: {SHIM}",
             NOT_REACHED,
             f"Fix: run `{INSTALL}`, which tries again and prints the reason.",
@@ -273,7 +273,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live, and a kernel's sitecustomize came later": (
         status(live=True, reaches_notebooks=False, passed_over=["Kernels import another.\nIt does not load the shim."]),
         [
-            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 2), but notebooks are not reached.",
+            f"dbx-patch 0.2.0 runs in {PYTHON} (slot 2), but notebooks are not reached.",
             f"Shim: {SHIM}",
             NOT_REACHED,
             "Kernels import another.",
@@ -286,7 +286,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live for a notebook alone": (
         status(live=True, slot=3, reaches_notebooks=False, notebook=True),
         [
-            f"dbx-patch 0.1.0 runs in {PYTHON} (slot 3), in this notebook only.",
+            f"dbx-patch 0.2.0 runs in {PYTHON} (slot 3), in this notebook only.",
             f"Shim: {SHIM}",
             *NOTEBOOK,
             *LAYERS,
@@ -295,12 +295,12 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     ),
     "live": (
         status(live=True),
-        [f"dbx-patch 0.1.0 is live in {PYTHON} (slot 2).", f"Shim: {SHIM}", *LAYERS, "  sys_path_init: armed"],
+        [f"dbx-patch 0.2.0 is live in {PYTHON} (slot 2).", f"Shim: {SHIM}", *LAYERS, "  sys_path_init: armed"],
     ),
     "live, with mounts": (
         status(live=True, mounts=dict(zip(("/Workspace", "/Volumes", "/dbfs", "/mnt/x"), WORDS.values(), strict=True))),
         [
-            f"dbx-patch 0.1.0 is live in {PYTHON} (slot 2).",
+            f"dbx-patch 0.2.0 is live in {PYTHON} (slot 2).",
             f"Shim: {SHIM}",
             *LAYERS[:2],
             "Mount: /Volumes does not answer",
@@ -317,7 +317,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "turned off": (
         status(disabled=True),
         [
-            f"dbx-patch 0.1.0 is installed for {PYTHON}, and turned off by DBX_PATCH_DISABLE.",
+            f"dbx-patch 0.2.0 is installed for {PYTHON}, and turned off by DBX_PATCH_DISABLE.",
             f"Shim: {SHIM}",
             "Fix: unset DBX_PATCH_DISABLE.",
             *LAYERS,
@@ -327,7 +327,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "shadowed": (
         status(shadowed_by=FOREIGN),
         [
-            f"dbx-patch 0.1.0 is installed for {PYTHON}, but not live.",
+            f"dbx-patch 0.2.0 is installed for {PYTHON}, but not live.",
             f"Shim: {SHIM}",
             f"{FOREIGN} comes before it on the path, and does not load it.",
             f"Fix: run `{INSTALL}`.",
@@ -465,6 +465,10 @@ def find_an_edited_file(folder: Path) -> None:
     refuse_edited(shim)
 
 
+def be_on_no_node(folder: Path) -> None:
+    raise refuse_outside(str(folder / "python"), Place(Slot.FOREIGN, Path(SHIM), Path(FOREIGN)))
+
+
 def find_every_place_taken(folder: Path) -> None:
     raise give_up(str(folder / "python"), [f"{FOREIGN} belongs to another user.", "One more.\nFix: remove it."])
 
@@ -512,6 +516,7 @@ ERRORS: dict[Callable[[Path], None], tuple[str, bool]] = {
     have_no_site_packages: ("Its site-packages folder does not exist: ", FIX),
     meet_a_failing_disk: ("x.py: No space left on device.", FIX),
     find_an_edited_file: ("was edited by hand.", FIX),
+    be_on_no_node: ("/databricks is missing, and DATABRICKS_RUNTIME_VERSION is not set.\n", FIX),
     find_every_place_taken: (f"{FOREIGN} belongs to another user.", FIX),
     find_it_locked: ("Another dbx-patch is working in ", FIX),
     fail_to_undo: ("Could not restore ", FIX),

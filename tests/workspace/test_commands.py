@@ -28,8 +28,7 @@ OF_ALL: tuple[Sequence[str], ...] = (
     ["--version"],
     ["--help"],
     ["fingerprint"],
-    ["render"],
-    ["init-script", "--wheel", "/Volumes/a/b/c/dbx_patch-1.0-py3-none-any.whl"],
+    ["init-script", "--wheel", "/Workspace/dbx_patch-1.0-py3-none-any.whl", "--sha256", "0" * 64],
 )
 """The commands that have nothing to do with a mount."""
 WAITS = "the mount /Workspace does not answer; an import that asks it waits until it does"
@@ -78,6 +77,14 @@ def test_command_does_not_touch_a_mount(workspace: Workspace, words: Sequence[st
 
     assert (done.returncode, done.stderr, done.calls) == (0, "", [])
     assert done.stdout != ""
+
+
+def test_init_script_asks_for_the_digest_of_a_wheel_on_a_mount_that_does_not_answer(workspace: Workspace) -> None:
+    with workspace.mount.hanging():
+        done = run(workspace, "init-script", "--wheel", "/Workspace/dbx_patch-1.0-py3-none-any.whl")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("the mount /Workspace does not answer: name the wheel's digest with --sha256\n")
 
 
 def test_shim_is_uninstalled_and_installed_while_the_mount_does_not_answer(workspace: Workspace) -> None:
