@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 import hcl2
 import pytest
 import yaml
-from dbx_patch.installer import render_bundle
 
 import dbx_patch
 from dbx_patch._cli import main, make_parser
 from tests.lab.missing import missing
-from tests.lab.wheels import LOWEST, REPOSITORY, copy_sources
+from tests.lab.wheels import LOWEST, REPOSITORY, FetchError, copy_sources, fetch_databricks_bundles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,11 +56,13 @@ RUN_ELSEWHERE = {
     'import dbx_patch\n\ndbx_patch.doctor("testx")': (
         "tests/test_doctor.py::test_report_on_a_module_that_is_importable"
     ),
+    "dbx-patch startup-wheel --output .": "tests/unit/test_startup_wheel.py::test_command_writes_it",
     "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_prints_the_report_and_exits_with_the_result",
     "python -m tests.bench --json docs/performance.json": ("tests/test_bench.py::test_counts_are_within_their_budgets"),
 }
 """Commands that another test runs, or that a test makes sure of being run."""
 FENCE = re.compile(r"```(\w*)")
+EXAMPLE = REPOSITORY / "docs/examples/serverless-project"
 SCRIPT = "/Volumes/main/default/libraries/dbx-patch.sh"
 ON_A_NODE = re.compile(r"(?<![\w.])/(databricks|tmp|usr|Volumes|Workspace)/")
 
@@ -211,17 +212,14 @@ def test_commands_of_a_page_run_in_their_order(page: str, node: Node, tmp_path: 
 @pytest.mark.matrix
 @pytest.mark.pythons("3.12")
 @one_node
-@pytest.mark.parametrize("number", range(2))
-def test_dockerfile_makes_an_image_with_live_editable_installs(number: int, node: Node, tmp_path: Path) -> None:
+def test_dockerfile_makes_an_image_with_live_editable_installs(node: Node, tmp_path: Path) -> None:
     """Its lines are run on a node, which has the places of the base image."""
-    dockerfiles = blocks_of("docs/install.md", "dockerfile")
-    assert len(dockerfiles) == 2
+    (dockerfile,) = blocks_of("docs/install.md", "dockerfile")
     node.install_editable(node.copy_project("testx"))
     story = Story(node, tmp_path / "clone")
-    (story.clone / "sitecustomize.py").write_bytes(render_bundle())
     for wheel in node.wheelhouse.glob("dbx_patch-*"):
         shutil.copy(wheel, story.clone)
-    first, *lines = dockerfiles[number].replace("\\\n", "").splitlines()
+    first, *lines = dockerfile.replace("\\\n", "").splitlines()
     assert first.startswith("FROM databricksruntime/")
     assert "ModuleNotFoundError" in story.open_notebook().run("import testx").stderr
 
@@ -273,6 +271,67 @@ def test_bundle_s_clusters_have_the_script() -> None:
     assert len(clusters) == 2
     for cluster in clusters:
         assert cluster["init_scripts"] == [{"volumes": {"destination": "RESOLVED"}}]
+
+
+READ_BUNDLE = """
+import json, sys
+from databricks.bundles.clusters import Cluster
+from databricks.bundles.jobs import Job
+from databricks.bundles.pipelines import Pipeline
+kinds = {"clusters": Cluster, "jobs": Job, "pipelines": Pipeline}
+resources = json.load(sys.stdin)
+for kind, named in resources.items():
+    for name, settings in named.items():
+        named[name] = kinds[kind].from_dict(settings).as_dict()
+print(json.dumps(resources))
+"""
+
+
+@pytest.mark.matrix
+def test_bundles_have_the_types_that_databricks_publishes(tmp_path: Path) -> None:
+    """Its package for bundles in Python, which is generated from their JSON schema, refuses unknown settings."""
+    try:
+        folder = fetch_databricks_bundles(tmp_path)
+    except FetchError as error:
+        missing(f"the wheel of databricks-bundles: {error}")
+
+    def read(resources: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", READ_BUNDLE]
+        environ = os.environ | {"PYTHONPATH": str(folder)}
+        return subprocess.run(
+            command, input=json.dumps(resources), env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    texts = [*blocks_of("docs/install.md", "yaml"), EXAMPLE.joinpath("databricks.yml").read_text()]
+    of_pages, of_example = [yaml.safe_load(text)["resources"] for text in texts]
+    for resources in (of_pages, of_example):
+        done = read(resources)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == resources
+    of_example["jobs"]["nightly"]["tasks"][0]["no_such_setting"] = True
+    assert "Unexpected field 'no_such_setting'" in read(of_example).stderr
+
+
+def test_example_lists_the_startup_wheel_first_everywhere() -> None:
+    bundle = yaml.safe_load(EXAMPLE.joinpath("databricks.yml").read_text())
+    job, pipeline = bundle["resources"]["jobs"]["nightly"], bundle["resources"]["pipelines"]["orders"]
+    notebook = json.loads(EXAMPLE.joinpath("notebooks/explore.ipynb").read_text())["metadata"]
+    environments = [each["spec"]["dependencies"] for each in job["environments"]] + [
+        pipeline["environment"]["dependencies"]
+    ]
+    own = notebook["application/vnd.databricks.v1+notebook"]["environmentMetadata"]["dependencies"]
+    wheel = bundle["variables"]["startup_wheel"]["default"]
+
+    assert environments == [["${var.startup_wheel}", "--editable ${workspace.file_path}"]] * 2
+    assert own == [wheel, "--editable .."]
+    for project in ("..", "${workspace.file_path}"):
+        assert f"{wheel}\n--editable {project}\n" in blocks_of("docs/install.md", "text")
+    assert Path(wheel).name == f"dbx_patch-{dbx_patch.__version__}+startup-py3-none-any.whl"
+    keys = {each["environment_key"] for each in job["environments"]}
+    assert {task.get("environment_key") for task in job["tasks"]} == {*keys, None}
+    files = [task.get("spark_python_task", {}).get("python_file") for task in job["tasks"]]
+    files += [task.get("notebook_task", {}).get("notebook_path") for task in job["tasks"]]
+    assert [file for file in files if file and not (EXAMPLE / file).is_file()] == []
 
 
 def test_terraform_puts_the_script_there_allows_it_and_names_it() -> None:

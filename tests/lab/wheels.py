@@ -78,6 +78,12 @@ def fetch_py4j(folder: Path) -> Path:
     return folder
 
 
+def fetch_databricks_bundles(folder: Path) -> Path:
+    """Install the package that has the types of Databricks' bundles into a folder."""
+    pip("install", "--quiet", "--no-deps", "--target", folder, "databricks-bundles")
+    return folder
+
+
 def pip(*arguments: str | Path, environ: Mapping[str, str] | None = None) -> None:
     """Run the tests' own pip. Raises FetchError with what it said if it fails."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]

@@ -41,8 +41,9 @@ def crowded(workspace: Workspace, real_hook: Path) -> Workspace:
 
 def start(workspace: Workspace, environ: Mapping[str, str]) -> list[Call]:
     """Start a kernel, run a cell in it, and return what it asked the mount."""
+    kernel = WorkspaceKernel(workspace, environ)  # making its environment asks the mount
     mark = workspace.mount.mark()
-    with WorkspaceKernel(workspace, environ) as kernel:
+    with kernel:
         assert kernel.run("print(1 + 1)").text == "2\n"
         return workspace.mount.calls(mark)
 

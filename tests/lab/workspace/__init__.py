@@ -77,11 +77,16 @@ class RealNode(Node):
         """The root, by the path that the tests have for it."""
         return self._workspace.namespace.outside("/")
 
-    def copy_project(self, name: str, folder_name: str = "") -> Path:
-        """Copy the sample project into a user's workspace folder, past the mount."""
+    @property
+    def past_the_mount(self) -> Node:
+        """A node of which only the projects are there, by the paths that they have behind the mount."""
         outside = Node(self._workspace.files.parent, self.interpreter, self.wheelhouse, sitecustomize=True)
         outside.workspace = self._workspace.files
-        outside.copy_project(name, folder_name)
+        return outside
+
+    def copy_project(self, name: str, folder_name: str = "") -> Path:
+        """Copy the sample project into a user's workspace folder, past the mount."""
+        self.past_the_mount.copy_project(name, folder_name)
         return self.project(folder_name or name)
 
     def write(self, path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from tests.lab.workspace import Workspace
+    from tests.lab.workspace import RealNotebook, Workspace
 
 LOOP = """\
 import json, os, sys
@@ -44,13 +44,21 @@ class ConsoleError(Exception):
 
 
 class Console:
-    """An interpreter of a notebook that has only what the runtime has. `user` is who runs it, root by default."""
+    """An interpreter of a notebook, by default of one that has only what the runtime has.
+
+    `user` is who runs it, root by default.
+    """
 
     def __init__(
-        self, workspace: Workspace, environ: Mapping[str, str] | None = None, *, user: int | None = None
+        self,
+        workspace: Workspace,
+        environ: Mapping[str, str] | None = None,
+        *,
+        notebook: RealNotebook | None = None,
+        user: int | None = None,
     ) -> None:
         self.workspace = workspace
-        notebook = workspace.plain_notebook
+        notebook = notebook or workspace.plain_notebook
         environ = notebook.environ | dict(environ or {})
         self.process = workspace.start([notebook.python, "-c", LOOP], environ, user=user, stderr=None)
         self._answers: queue.Queue[str] = queue.Queue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.lab.kernel import Kernel
+from tests.lab.kernel import Kernel, as_user
 from tests.lab.wheels import pip
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tests.lab.node import Node
-    from tests.lab.workspace import Workspace
+    from tests.lab.workspace import RealNotebook, Workspace
 
 
 class WorkspaceKernel(Kernel):
@@ -26,10 +26,19 @@ class WorkspaceKernel(Kernel):
 
     patience = 60
 
-    def __init__(self, workspace: Workspace, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        environ: Mapping[str, str] | None = None,
+        *,
+        notebook: RealNotebook | None = None,
+        user: int | None = None,
+    ) -> None:
+        """`notebook` is one that has only what the runtime has, by default; `user` is who runs it, root by default."""
         self.workspace = workspace
         environ = {"LAB_PATH_FINDER": "none"} | dict(environ or {})
-        super().__init__(workspace.plain_notebook, environ, before=workspace.namespace.enter())
+        before = [*workspace.namespace.enter(), *(() if user is None else as_user(user))]
+        super().__init__(notebook or workspace.plain_notebook, environ, before=before)
 
     def folder(self, node: Node) -> Path:
         """Return the folder that is the same inside and outside."""

@@ -1,0 +1,1 @@
+"""What the notebook, the tasks and the pipeline share."""
