@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dbx_patch.installer import write_startup_wheel
+
 from tests.bench.count import count_instructions, time_command
 from tests.bench.imports import time_package, time_watcher, write_package
 from tests.bench.scenes import (
@@ -36,7 +38,9 @@ def measure(node: Node, packages: Path, rounds: int) -> tuple[Figures, Starts]:
     figures: Figures = {}
     bare = make_bare(node)
     starts: Starts = {"bare": {"instructions": compare_instructions(bare), "ms": compare_times(bare, rounds)}}
-    figures["bare_setuptools"] = measure_setuptools(bare)
+    figures["bare_setuptools"] = compare_package(bare, "setuptools", "setuptools")
+    figures["bare_pth"] = compare_comment(bare)
+    figures["bare_wheel"] = compare_package(bare, "dbx-patch", write_startup_wheel(node.root).path)
     figures["install"] = time_install(node, rounds)
 
     lay_packages(node, packages)
@@ -80,14 +84,25 @@ def compare_starts(starts: Starts, listing: int) -> Figures:
     }
 
 
-def measure_setuptools(bare: Start) -> float:
-    """Return how many times the instructions a bare start takes with setuptools' start-up file instead of ours."""
-    node, python = bare.node, bare.command[0]
+def compare_package(bare: Start, name: str, requirement: str) -> float:
+    """Return how many times the instructions a bare start takes with a package that has a start-up file."""
+    node, python = bare.node, Path(str(bare.command[0]))
     with bare.variant("without"):
         without = count_instructions(node, bare.command)
-        node.pip("install", "--quiet", "setuptools", python=Path(str(python)))
+        node.pip("install", "--quiet", "--no-deps", requirement, python=python)
         with_it = count_instructions(node, bare.command)
-        node.pip("uninstall", "--quiet", "--yes", "setuptools", python=Path(str(python)))
+        node.pip("uninstall", "--quiet", "--yes", name, python=python)
+    return with_it / without
+
+
+def compare_comment(bare: Start) -> float:
+    """Return how many times the instructions a bare start takes with a `.pth` file that has a comment alone."""
+    file = bare.loader.with_name("comment.pth")
+    with bare.variant("without"):
+        without = count_instructions(bare.node, bare.command)
+        file.write_text("# Nothing to do.\n")
+        with_it = count_instructions(bare.node, bare.command)
+        file.unlink()
     return with_it / without
 
 
