@@ -101,6 +101,7 @@ def absent(projects: Projects) -> Iterator[None]:
         projects.away.rename(projects.folder)
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("absent")
 def test_imports_once_the_folder_is_there(projects: Projects) -> None:
     asked = projects.notebook.ask(projects.appear())
@@ -108,6 +109,7 @@ def test_imports_once_the_folder_is_there(projects: Projects) -> None:
     assert (asked["absent"], asked["present"]) == (projects.missing, projects.imported)
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("absent")
 def test_imports_once_the_folder_is_there_with_databricks_own_hook(projects: Projects, real_hook: Path) -> None:
     provide_hook(projects.node, real_hook)
@@ -123,6 +125,7 @@ def test_imports_once_the_folder_is_there_with_databricks_own_hook(projects: Pro
     }
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("absent")
 @pytest.mark.pythons("3.10", "3.13")
 def test_import_fails_for_good_without_us(projects: Projects) -> None:
@@ -131,6 +134,7 @@ def test_import_fails_for_good_without_us(projects: Projects) -> None:
     assert asked["absent"] == asked["present"] == projects.missing
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("absent")
 def test_absent_root_is_asked_at_once_when_caches_are_invalidated(projects: Projects) -> None:
     asked = projects.notebook.ask(projects.appear(patience=0, then="importlib.invalidate_caches()"))

@@ -394,6 +394,7 @@ def test_every_interpreter_of_a_node_is_found_once(ready: Node) -> None:
         assert answer["left_out"] == [f"{libraries}: other users can modify {libraries.parent}"]
 
 
+@pytest.mark.matrix
 @own_only
 def test_all_means_the_known_places_and_names_what_a_receipt_knows_elsewhere(ready: Node) -> None:
     runtime, elsewhere = ready.root / "databricks/python3/bin/python", ready.root / "elsewhere/bin/python"
@@ -473,6 +474,7 @@ def test_interpreter_without_site_packages_is_skipped_or_refused(ready: Node) ->
     assert ready.snapshot() == before
 
 
+@pytest.mark.matrix
 @own_only
 def test_receipts_that_are_broken_or_newer_change_nothing(ready: Node) -> None:
     before = ready.snapshot()
@@ -575,6 +577,7 @@ def test_uninstall_removes_the_cached_byte_code_once_the_shim_is_gone(ready: Nod
     assert ready.snapshot() == before
 
 
+@pytest.mark.matrix
 @pytest.mark.pythons("3.12")
 @foreign_only
 def test_proof_uses_virtualenv_as_well_if_it_is_installed(ready: Node) -> None:

@@ -73,6 +73,7 @@ def test_gate_runs_the_test_command_of_the_readme() -> None:
     assert [line for line in gate if line in tests] == tests != []
 
 
+@pytest.mark.matrix
 def test_demonstration_of_the_readme_shows_the_main_job() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab"], cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False

@@ -232,6 +232,7 @@ def remove_form(library: Path, before: set[Path]) -> None:
             path.unlink()
 
 
+@pytest.mark.matrix
 def test_sitecustomize_of_every_form_keeps_running_and_is_restored(node: Node) -> None:
     library = node.root / "usr/lib" / node.version
     node.install_dbx_patch()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.lab.workspace import Workspace
 
-pytestmark = [pytest.mark.matrix, pytest.mark.real("workspace mounts")]
+pytestmark = [pytest.mark.matrix, pytest.mark.pythons("3.10", "3.13"), pytest.mark.real("workspace mounts")]
 
 SOURCE = "def function(value):\n    doubled = value * 2\n    return doubled\n"
 TRACE = """
