@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import grp
 import os
-import pwd
 import re
 import shlex
 import stat
@@ -48,6 +45,9 @@ def describe_owner(path: Path) -> str:
         status = path.lstat()
     except OSError as error:
         return f"Its owner is not known: {error.strerror}."
+    import grp  # noqa: PLC0415  # not on Windows
+    import pwd  # noqa: PLC0415  # likewise
+
     user, group = str(status.st_uid), str(status.st_gid)
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(status.st_uid).pw_name
@@ -85,6 +85,8 @@ def is_immutable(path: Path) -> bool:
     except OSError:
         return False
     try:
+        import fcntl  # noqa: PLC0415  # not on Windows
+
         (flags,) = struct.unpack("l", fcntl.ioctl(descriptor, GET_FLAGS, struct.pack("l", 0)))
     except OSError:
         return False

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import os
-import pwd
 import stat
 import struct
 import tempfile
@@ -116,6 +114,9 @@ def is_trusted_group(group: int, owner: int) -> bool:
     """
     if group in TRUSTED_GROUPS:
         return True
+    import grp  # noqa: PLC0415  # not on Windows
+    import pwd  # noqa: PLC0415  # likewise
+
     try:
         user, private = pwd.getpwuid(owner), grp.getgrgid(group)
     except KeyError:

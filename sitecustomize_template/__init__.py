@@ -1,7 +1,5 @@
 """The start-up shim: the files that the installer writes into site-packages, named as they are named there."""
 
-from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as template
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,3 +57,25 @@ STARTUP = "dbx_patch_startup"
 """The package of the start-up wheel that has the shim; a `.pth` file of the wheel imports it."""
 LOADER = "sitecustomize.py"
 """The file that loads the shim: the whole `sitecustomize.py`, or the block at the end of a foreign one."""
+
+
+def read_constants() -> "ModuleType":
+    """Return the shim's constants without running it, for Windows, where init scripts and wheels are written too."""
+    import ast  # noqa: PLC0415  # not needed where the shim can run
+    from contextlib import suppress  # noqa: PLC0415  # likewise
+
+    constants = type(ast)("constants")
+    constants.__file__ = __path__[0] + "/" + SHIM
+    with open(constants.__file__, encoding="utf-8") as file:
+        statements = ast.parse(file.read()).body
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            with suppress(ValueError):  # not a literal
+                setattr(constants, statement.targets[0].id, ast.literal_eval(statement.value))
+    return constants
+
+
+try:
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as template
+except ImportError:  # there is no `posix`
+    template = read_constants()

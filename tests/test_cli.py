@@ -168,7 +168,7 @@ def test_terminal_shows_results_and_errors_in_color() -> None:
 
 
 def test_public_names_are_frozen_and_documented() -> None:
-    assert set(dbx_patch.__all__) == {"__version__", *RESULTS, *CALLS}
+    assert set(dbx_patch.__all__) == {"__version__", "InstallerError", *RESULTS, *CALLS}
     assert dir(dbx_patch) == sorted(dbx_patch.__all__)
     assert [name for name in (*RESULTS, *CALLS) if not getattr(dbx_patch, name).__doc__] == []
     with pytest.raises(AttributeError, match="has no attribute 'patch_dbr'"):

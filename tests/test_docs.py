@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -63,6 +64,8 @@ RUN_ELSEWHERE = {
 """Commands that another test runs, or that a test makes sure of being run."""
 FENCE = re.compile(r"```(\w*)")
 EXAMPLE = REPOSITORY / "docs/examples/serverless-project"
+SELFTESTS = REPOSITORY / "docs/examples/selftest-bundle"
+BUNDLES = (EXAMPLE, SELFTESTS)
 SCRIPT = "/Volumes/main/default/libraries/dbx-patch.sh"
 ON_A_NODE = re.compile(r"(?<![\w.])/(databricks|tmp|usr|Volumes|Workspace)/")
 
@@ -302,9 +305,9 @@ def test_bundles_have_the_types_that_databricks_publishes(tmp_path: Path) -> Non
             command, input=json.dumps(resources), env=environ, capture_output=True, text=True, timeout=60, check=False
         )
 
-    texts = [*blocks_of("docs/install.md", "yaml"), EXAMPLE.joinpath("databricks.yml").read_text()]
-    of_pages, of_example = [yaml.safe_load(text)["resources"] for text in texts]
-    for resources in (of_pages, of_example):
+    texts = [*blocks_of("docs/install.md", "yaml"), *((each / "databricks.yml").read_text() for each in BUNDLES)]
+    of_pages, of_example, of_selftests = [yaml.safe_load(text)["resources"] for text in texts]
+    for resources in (of_pages, of_example, of_selftests):
         done = read(resources)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == resources
@@ -329,9 +332,61 @@ def test_example_lists_the_startup_wheel_first_everywhere() -> None:
     assert Path(wheel).name == f"dbx_patch-{dbx_patch.__version__}+startup-py3-none-any.whl"
     keys = {each["environment_key"] for each in job["environments"]}
     assert {task.get("environment_key") for task in job["tasks"]} == {*keys, None}
-    files = [task.get("spark_python_task", {}).get("python_file") for task in job["tasks"]]
-    files += [task.get("notebook_task", {}).get("notebook_path") for task in job["tasks"]]
-    assert [file for file in files if file and not (EXAMPLE / file).is_file()] == []
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: str(path.name))
+def test_bundle_names_files_that_it_has(bundle: Path) -> None:
+    jobs = yaml.safe_load((bundle / "databricks.yml").read_text())["resources"]["jobs"].values()
+    tasks = [task for job in jobs for task in job["tasks"]]
+    files = [task["spark_python_task"]["python_file"] for task in tasks if "spark_python_task" in task]
+    files += [task["notebook_task"]["notebook_path"] for task in tasks if "notebook_task" in task]
+
+    assert files != []
+    assert [file for file in files if not (bundle / file).is_file()] == []
+
+
+def test_selftest_runs_on_each_compute_and_its_result_has_a_name() -> None:
+    """Clusters have the script or a dependency, and everything else has the start-up wheel."""
+    bundle = yaml.safe_load((SELFTESTS / "databricks.yml").read_text())
+    jobs, values = bundle["resources"]["jobs"], bundle["variables"]
+    notebook = json.loads((SELFTESTS / "notebooks/serverless.ipynb").read_text())["metadata"]
+    own = notebook["application/vnd.databricks.v1+notebook"]["environmentMetadata"]["dependencies"]
+    text = (SELFTESTS / "databricks.yml").read_text()
+
+    assert tuple(jobs) == runpy.run_path(str(SELFTESTS / "results.py"))["COMPUTE"]
+    assert [name for name in jobs if text.count(f"${{var.results}}/{name}.json") != 1] == []
+    for name in ("dedicated", "standard"):
+        (task,) = jobs[name]["tasks"]
+        assert task["new_cluster"]["init_scripts"] == [{"volumes": {"destination": "${var.init_script}"}}]
+    for name in ("environments", "serverless_script", "serverless_wheel"):
+        assert [each["spec"]["dependencies"] for each in jobs[name]["environments"]] == [["${var.startup_wheel}"]]
+    assert bundle["resources"]["pipelines"]["selftest"]["environment"]["dependencies"] == ["${var.startup_wheel}"]
+    assert own == [values["startup_wheel"]["default"]]
+    assert Path(own[0]).name == f"dbx_patch-{dbx_patch.__version__}+startup-py3-none-any.whl"
+    assert values["init_script"]["default"] == SCRIPT
+
+
+def test_results_of_the_selftest_are_printed_together(tmp_path: Path) -> None:
+    command = [sys.executable, str(SELFTESTS / "results.py"), str(tmp_path)]
+
+    def write(name: str, states: dict[str, str]) -> None:
+        rows = [{"promise": promise, "state": state} for promise, state in states.items()]
+        passed = "failed" not in states.values()
+        (tmp_path / f"{name}.json").write_text(json.dumps({"live": "it is live", "passed": passed, "promises": rows}))
+
+    write("dedicated", {"path style": "passed", "a UDF": "failed"})
+    write("pipeline", {"path style": "not applicable", "byte code": "passed"})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    table = [line.split() for line in done.stdout.splitlines()[:4]]
+    assert table == [["dedicated", "pipeline"], ["path", "style", "✓", "–"], ["a", "UDF", "✗"], ["byte", "code", "✓"]]  # noqa: RUF001
+    assert "dedicated: it is live\n" in done.stdout
+    assert "standard: there is no result\n" in done.stdout
+
+    for name in runpy.run_path(command[1])["COMPUTE"]:
+        write(name, {"path style": "passed", "a UDF": "not applicable"})
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def test_terraform_puts_the_script_there_allows_it_and_names_it() -> None:
@@ -439,6 +494,17 @@ def test_commands_within_the_text_exist(page: str) -> None:
 
 
 # Text and site
+
+
+def test_answer_on_the_cost_is_what_was_measured() -> None:
+    answer = " ".join(PAGES["docs/faq.md"].split())
+    figures = json.loads((REPOSITORY / "docs/performance.json").read_text())["figures"].values()
+    few, many = ([each[name] for each in figures] for name in ("notebook_ms", "many_ms"))
+
+    assert max(few) < 1
+    assert "**Less than 1 ms a start.**" in answer
+    assert f"takes {min(few):.1f} to {max(few):.1f} ms longer" in answer
+    assert f"With 200 editable installs it is {min(many):.0f} to {max(many):.0f} ms." in answer
 
 
 @pytest.mark.parametrize("page", PAGES)

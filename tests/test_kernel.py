@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +15,6 @@ from tests.lab.kernel import Kernel, Output, as_user, install_ipykernel, provide
 from tests.lab.missing import need_root
 from tests.lab.node import Node
 from tests.lab.trace import require
-from tests.lab.wheels import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -385,18 +383,16 @@ class TestNotebooksOfTheDocumentation:
     def test_quick_start(self, patched: Node) -> None:
         project = patched.copy_project("testx")
 
-        live, _, first, restarted, second = run_notebook(patched, "quick_start")
+        cells = run_notebook(patched, "quick_start")
 
-        assert " is live, from " in live.text
-        assert first.text == answer_of(project)
-        assert restarted.died
-        assert second.text == answer_of(project)
+        assert " is live, from " in cells[PATCH].text
+        check_quick_start(cells, project)
 
     def test_diagnosis(self, patched: Node) -> None:
         """It finds nothing wrong with the process, and reports a package that is not installed, then one that is."""
         project = patched.copy_project("testx")
 
-        found, installs, hooks, file = run_notebook(patched, "diagnose_editable_imports")
+        _, found, installs, hooks, file, *_ = run_notebook(patched, "diagnose_editable_imports")
         assert "testx" in found.html[0]
         assert str(project) not in found.html[0]
         assert installs.html == ["<pre>There are no editable installs in the layers on sys.path.</pre>"]
@@ -404,23 +400,67 @@ class TestNotebooksOfTheDocumentation:
         assert " is live in " in file.html[0]
 
         patched.install_editable(project)
-        found, installs, _, _ = run_notebook(patched, "diagnose_editable_imports")
+        _, found, installs, *_ = run_notebook(patched, "diagnose_editable_imports")
         assert f"importable from {project}/src/testx/__init__.py" in found.html[0]
         assert installs.html[0].startswith("<pre>testx 0.1.0 (path): importable")
 
 
-def run_notebook(node: Node, name: str) -> list[Output]:
-    """Run a notebook of the documentation. No cell of it may fail."""
-    notebook = json.loads((REPOSITORY / f"docs/notebooks/{name}.ipynb").read_text())
-    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+@pytest.mark.matrix
+@pytest.mark.releases("16.4")
+class TestNotebooksWithoutAnAdministrator:
+    """The same for a user who can write the notebook's environment and a project, on a node that has no dbx-patch."""
+
+    @pytest.fixture(autouse=True)
+    def without_package(self, plain: Node) -> Iterator[None]:
+        need_root("become another user")
+        plain.pip("uninstall", "--quiet", "--yes", "dbx-patch")
+        plain.open_to_all()
+        yield
+        plain.install_dbx_patch()
+
+    def test_quick_start(self, plain: Node) -> None:
+        project = plain.copy_project("testx")
+
+        cells = run_notebook(plain, "quick_start", user=NOBODY)
+
+        assert " is live, from " in cells[PATCH].text
+        check_quick_start(cells, project)
+
+    def test_diagnosis(self, plain: Node) -> None:
+        plain.copy_project("testx")
+
+        _, found, _, hooks, file, *_ = run_notebook(plain, "diagnose_editable_imports", user=NOBODY)
+
+        assert "testx" in found.html[0]
+        assert "not live" in hooks.html[0]
+        assert "dbx-patch is not installed for " in file.html[0]
+
+
+PATCH, IMPORT, RESTART, IMPORT_AGAIN = 1, 3, 4, 6
+"""Cells of the quick start, by their number."""
+
+
+def check_quick_start(cells: list[Output], project: Path) -> None:
+    """Check that the quick start has restarted Python, and imported the project before that and after it."""
+    assert cells[RESTART].died
+    for cell in (IMPORT, IMPORT_AGAIN):
+        assert cells[cell].text == answer_of(project)
+
+
+def run_notebook(node: Node, name: str, *, user: int | None = None) -> list[Output]:
+    """Run a notebook of the documentation, as root or as a user who owns the environment. No cell of it may fail."""
     offline = {
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(node.wheelhouse),
         "PIP_NO_BUILD_ISOLATION": "0",  # pip reads this as "no build isolation"
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
-    with Kernel(node.make_notebook(), offline) as kernel:
-        project = str(node.project("testx"))
-        outputs = [kernel.run(cell.replace("/Workspace/Users/you@example.com/testx", project)) for cell in cells]
-    assert [output.error for output in outputs] == [""] * len(outputs)
-    return outputs
+    places = {
+        "/Volumes/main/default/libraries": str(node.wheelhouse),
+        "/Workspace/Users/you@example.com/testx": str(node.project("testx")),
+    }
+    notebook = node.make_notebook()
+    if user is not None:
+        node.run(["chown", "--recursive", f"{user}:{user}", notebook.environment, node.project("testx")])
+    with Kernel(notebook, offline, before=[] if user is None else as_user(user)) as kernel:
+        return kernel.run_notebook(name, places)

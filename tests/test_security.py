@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -18,7 +19,9 @@ from tests.lab.missing import need_root
 from tests.lab.trace import require
 
 if TYPE_CHECKING:
-    from tests.lab.node import Node
+    from collections.abc import Sequence
+
+    from tests.lab.node import Node, Notebook
 
 ANOTHER_USER = 1234
 pytestmark = pytest.mark.pythons("3.12")
@@ -188,3 +191,40 @@ def test_where_a_sitecustomize_cannot_be_read_a_pth_file_is_used(node: Node) -> 
     first, owner = json.loads(done.stdout)["passed_over"][0].splitlines()
     assert first.endswith("sitecustomize.py can't be read by this user.")
     assert owner == "It belongs to root:root, mode 0600."
+
+
+class TestConnections:
+    """No process of ours makes an internet socket."""
+
+    def list_sockets(self, node: Node, notebook: Notebook, *commands: Sequence[object]) -> list[str]:
+        """Run commands in a notebook's environment; return the system calls that make internet sockets."""
+        log = node.root / "sockets.log"
+        script = "".join(f"{shlex.join(map(str, command))}\n" for command in commands)
+        strace = [require("strace"), "-f", "-qq", "-e", "trace=socket", "-o", log]
+        node.run([*strace, "sh", "-c", f"set -e\n{script}"], notebook.environ)
+        calls = log.read_text().splitlines()
+        log.unlink()
+        return [call for call in calls if "AF_INET" in call]
+
+    @one_node
+    def test_start_import_and_doctor_connect_to_nothing(self, installed: Node, notebook: Notebook) -> None:
+        python = notebook.python
+
+        ours = [python, "-c", "import testx"], [python, "-m", "dbx_patch", "doctor", "testx"]
+
+        assert self.list_sockets(installed, notebook, *ours) == []
+
+    @one_node
+    def test_trace_shows_a_socket(self, installed: Node, notebook: Notebook) -> None:
+        connect = "import socket; socket.socket(socket.AF_INET).close()"
+
+        assert len(self.list_sockets(installed, notebook, [notebook.python, "-c", connect])) == 1
+
+    @pytest.mark.matrix
+    @one_node
+    def test_other_commands_connect_to_nothing(self, node: Node) -> None:
+        node.install_dbx_patch()
+        words = (["install"], ["status"], ["fingerprint"], ["uninstall"])
+        commands = [[node.python, "-m", "dbx_patch", *each] for each in words]
+
+        assert self.list_sockets(node, node.make_notebook(), *commands) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -52,6 +51,8 @@ def acquire(descriptor: int, folder: Path, deadline: float) -> None:
     Raises InstallerError if another process still holds the lock at `deadline`, a time of the monotonic clock. flock(2)
     has no timeout of its own, and an alarm signal would only work in the main thread, so this polls.
     """
+    import fcntl  # noqa: PLC0415  # not on Windows
+
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -47,7 +47,7 @@ def render(shim: Path, target: str) -> dict[Path, bytes]:
     values = {
         "VERSION": template.VERSION,
         "BUILD": "_" + hashlib.sha256(b"".join(parts)).hexdigest()[:BUILD_LENGTH],
-        "INSTALLED_AS": str(shim),
+        "INSTALLED_AS": shim.as_posix(),  # on any machine, what Linux has
         "GENERATED_FOR": target,
     }
     return dict(zip([*list_parts(shim, values["BUILD"]), shim], [*parts, fill_in(TEMPLATE, values)], strict=True))

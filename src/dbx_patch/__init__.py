@@ -1,6 +1,8 @@
 """Editable Python installs that work in Databricks notebooks."""
 
-from dbx_patch.sitecustomize_template.dbx_patch_sitecustomize import VERSION as __version__
+from dbx_patch.sitecustomize_template import template
+
+__version__ = template.VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
     )
     from dbx_patch._process import PatchStatus, check_patch_status, patch_dbx, remove_all_patches
     from dbx_patch._verify import HookStatus
+    from dbx_patch.installer import InstallerError
 
 __all__ = [
     "Diagnosis",
     "EditableInstall",
     "HookStatus",
+    "InstallerError",
     "PatchStatus",
     "Report",
     "Shadow",
@@ -54,7 +58,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module  # noqa: PLC0415  # see above
 
     # In this order, so that `patch_dbx` and `fingerprint` work where packaging or platformdirs is missing.
-    parts = ("_process", "_fingerprint", "_notebook", "_inventory", "_doctor")
+    parts = ("_process", "_fingerprint", "installer", "_notebook", "_inventory", "_doctor")
     modules = (import_module(f"dbx_patch.{part}") for part in parts)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 

@@ -30,6 +30,9 @@ NOT_ENCODABLE = """\
 {} is not in {}, the encoding that this process uses for paths.
 Fix: set the environment variable PYTHONUTF8=1, and run the command again."""
 """Python does so by itself in the locale C (:pep:`540`), unless that is turned off. Other locales can be as narrow."""
+NEEDS_LINUX = """\
+`{}` looks at the Python that runs it, on a Databricks node, and this machine does not run Linux.
+Fix: run it on the cluster. Here, `dbx-patch init-script` and `dbx-patch startup-wheel` write what to copy there."""
 GREEN, RED = 32, 31
 """Codes of the terminal's colors."""
 
@@ -101,6 +104,9 @@ def run_command(words: list[str], prog: str, arguments: Arguments) -> int:
     if unknown:
         options = re.findall(r"--[a-z-]+", arguments.parser.format_help())
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{suggest(unknown[0], options)}")
+    if sys.platform != "linux" and arguments.run not in (run_init_script, run_startup_wheel):
+        print_error(NEEDS_LINUX.format(arguments.parser.prog))
+        return FAILURE
     return arguments.run(arguments)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-import textwrap
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,21 +33,21 @@ sys.modules["IPython"] = SimpleNamespace(get_ipython=lambda: shell)  # so that t
 import dbx_patch
 print(json.dumps(dbx_patch.doctor("testx").to_json()["diagnoses"][0]))
 """
-WIDTH, MARGIN, LINE = 860, 24, 20
-COLUMNS = 108
-"""Characters of the small monospace font that fit on a line."""
+WIDTH, MARGIN, LINE = 400, 14, 19
+"""As wide as a telephone, where it is not made smaller. A page with more room shows it at SHOWN_WIDTH."""
+SHOWN_WIDTH = 480
+COLUMNS, TEXT_COLUMNS = 49, 50
+"""Characters of the monospace font and of the other one that fit on a line."""
 STYLE = """\
     text { font: 14px system-ui, sans-serif; fill: #1f2933 }
     .title { font-size: 16px; font-weight: 600 }
-    .code { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
+    .code { font: 12.5px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
     .more { fill: #616e7c }
     .good { fill: #1e7b3a }
     .bad { fill: #c62828 }
     .here { font-weight: 600 }
     .page { fill: #ffffff; stroke: #cbd2d9 }
     .box { fill: #f5f7fa; stroke: #cbd2d9 }
-    .passes { fill: #2e9e4f; fill-opacity: .5 }
-    .found { fill: #2e9e4f }
     .stops { fill: #d64545 }
     .at { fill: #d64545; fill-opacity: .12 }
     @media (prefers-color-scheme: dark) {
@@ -79,56 +78,60 @@ def ask_doctor(notebook: Notebook) -> Diagnosis:
 
 
 def draw(diagnosis: Diagnosis) -> str:
-    """Return a diagnosis as SVG."""
+    """Return a diagnosis as SVG. Of the places that the import passes through, only the one where it stops is shown."""
     y = MARGIN + 16
     mark, colour = (GOOD, "good") if diagnosis.healthy else (BAD, "bad")
-    title = f'<tspan class="{colour}">{mark}</tspan> {escape(diagnosis.module)}: {escape(diagnosis.summary)}'
-    body = [f'<text x="{MARGIN}" y="{y}" class="title">{title}</text>']
+    body = [
+        f'<text x="{MARGIN}" y="{y}" class="title"><tspan class="{colour}">{mark}</tspan> {diagnosis.module}</text>'
+    ]
+    for line in wrap(diagnosis.summary, TEXT_COLUMNS):
+        y += LINE + 2
+        body.append(write(MARGIN, y, line, "here"))
     for evidence in diagnosis.evidence:
-        for number, line in enumerate(wrap(evidence)):
+        for number, line in enumerate(wrap(evidence, COLUMNS - 2)):
             y += LINE + 4 * (not number)
             bullet = "• " if not number else "  "
-            body.append(write(MARGIN + 8, y, bullet + line))
+            body.append(write(MARGIN, y, bullet + line))
     if diagnosis.command:
-        lines = [part for line in diagnosis.command.splitlines() for part in wrap(line)]
-        y += LINE + 14
-        body.append(f'<text x="{MARGIN}" y="{y}">To fix it:</text>')
-        y += 10
+        lines = [part for line in diagnosis.command.splitlines() for part in wrap(line, COLUMNS - 2)]
+        y += LINE + 12
+        body.append(write(MARGIN, y, "To fix it:", ""))
+        y += 8
         height = LINE * len(lines) + 12
         body.append(f'<rect class="box" x="{MARGIN}" y="{y}" width="{WIDTH - 2 * MARGIN}" height="{height}" rx="6"/>')
-        body += [write(MARGIN + 12, y + 21 + LINE * number, line) for number, line in enumerate(lines)]
+        body += [write(MARGIN + 8, y + 20 + LINE * number, line) for number, line in enumerate(lines)]
         y += height
-    y += 20
-    for step in diagnosis.steps:
-        drawn, height = draw_step(step, y, culprit=step is diagnosis.culprit)
+    if diagnosis.culprit:
+        drawn, height = draw_culprit(diagnosis.culprit, y + 14)
         body += drawn
-        y += height
+        y += 14 + height
+    y += LINE + 6
+    body.append(write(MARGIN, y, f"▸ All {len(diagnosis.steps)} places that the import passes through", "more"))
     return "\n".join([*head(diagnosis, y + MARGIN), *(f"  {line}" for line in body), "</svg>", ""])
 
 
 def head(diagnosis: Diagnosis, height: int) -> Iterator[str]:
     """Return the start of the picture, with its title and its page."""
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="t d">'
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" width="{SHOWN_WIDTH}" viewBox="0 0 {WIDTH} {height}" role="img"'
+    yield '  aria-labelledby="t d">'
     yield '  <title id="t">What dbx_patch.doctor("testx") shows in a notebook where the shim is not installed</title>'
     yield f'  <desc id="d">{escape(" ".join(str(diagnosis).split()))}</desc>'
     yield f"  <style>\n{STYLE}  </style>"
     yield f'  <rect class="page" x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="8"/>'
 
 
-def draw_step(step: Step, y: int, *, culprit: bool) -> tuple[list[str], int]:
-    """Return one step of the way, and its height."""
-    detail = wrap(step.detail) if step.detail else []
-    height = LINE * (1 + len(detail)) + 4
-    body = []
-    if culprit:
-        body.append(f'<rect class="at" x="{MARGIN}" y="{y}" width="{WIDTH - 2 * MARGIN}" height="{height}"/>')
-    body.append(f'<rect class="{step.state}" x="{MARGIN}" y="{y}" width="4" height="{height}"/>')
-    place = f'{step.kind} <tspan class="code">{escape(step.place or "(the working folder)")}</tspan>'
-    here = f' <tspan class="bad here">{STOPS_HERE}</tspan>' if culprit else ""
-    body.append(f'<text x="{MARGIN + 16}" y="{y + 16}">{place}{here}</text>')
-    body += [
-        write(MARGIN + 16, y + 16 + LINE * number, line, "code more") for number, line in enumerate(detail, start=1)
+def draw_culprit(step: Step, y: int) -> tuple[list[str], int]:
+    """Return the step that stops the import, and its height."""
+    lines = wrap(step.place or "(the working folder)", COLUMNS - 2)
+    detail = wrap(step.detail, COLUMNS - 2) if step.detail else []
+    height = LINE * (1 + len(lines) + len(detail)) + 10
+    body = [
+        f'<rect class="at" x="{MARGIN}" y="{y}" width="{WIDTH - 2 * MARGIN}" height="{height}"/>',
+        f'<rect class="stops" x="{MARGIN}" y="{y}" width="4" height="{height}"/>',
+        f'<text x="{MARGIN + 12}" y="{y + 18}">{step.kind} <tspan class="bad here">{STOPS_HERE}</tspan></text>',
     ]
+    for number, line in enumerate([*lines, *detail], start=1):
+        body.append(write(MARGIN + 12, y + 18 + LINE * number, line, "code" if number <= len(lines) else "code more"))
     return body, height
 
 
@@ -137,9 +140,14 @@ def write(x: int, y: int, line: str, classes: str = "code") -> str:
     return f'<text x="{x}" y="{y}" class="{classes}" xml:space="preserve">{escape(line)}</text>'
 
 
-def wrap(text: str) -> list[str]:
-    """Break a text into lines that fit."""
-    return textwrap.wrap(text, COLUMNS, break_long_words=True, break_on_hyphens=False) or [""]
+def wrap(text: str, columns: int) -> list[str]:
+    """Break a text into lines that fit, at blanks and after slashes."""
+    lines = [""]
+    for piece in re.findall(r"/?[^/\s]+/?|/|\s+", text):
+        if len(lines[-1] + piece) > columns:
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return [line.rstrip() for line in lines]
 
 
 def main() -> None:

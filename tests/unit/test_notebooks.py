@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from dbx_patch import __version__
 from tests.lab.wheels import REPOSITORY
 
 NAMES = sorted(file.stem for file in REPOSITORY.glob("docs/notebooks/*.ipynb"))
@@ -21,3 +23,10 @@ def test_notebook_can_be_imported_into_databricks_and_holds_no_output(name: str)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert (cell["outputs"], cell["execution_count"]) == ([], None)
+
+
+def test_wheel_that_a_notebook_installs_has_this_version() -> None:
+    texts = [(REPOSITORY / f"docs/notebooks/{name}.ipynb").read_text() for name in NAMES]
+
+    found = {name for text in texts for name in re.findall(r"dbx_patch-[\w.-]+\.whl", text)}
+    assert found == {f"dbx_patch-{__version__}-py3-none-any.whl"}

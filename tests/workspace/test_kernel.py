@@ -9,6 +9,7 @@ import pytest
 from tests.lab.missing import missing
 from tests.lab.node import OFF
 from tests.lab.wheels import FetchError
+from tests.lab.workspace import USERS
 from tests.lab.workspace.editables import FINDERS, IN_RUNTIME
 from tests.lab.workspace.kernel import WorkspaceKernel, install_wheels
 from tests.workspace.test_calls import MISSING, summarize
@@ -82,3 +83,22 @@ def test_kernel_works_while_the_mount_hangs(crowded: Workspace) -> None:
         assert kernel.run("import pandas, subprocess, pickle, asyncio; print('works')").text == "works\n"
         crowded.mount.release()
         assert kernel.run(f"import package0.first, {FINDERS[0]}.first; print('works')").text == "works\n"
+
+
+def test_quick_start_runs_to_its_end(crowded: Workspace) -> None:
+    """The notebook of the documentation, by a user who can write the notebook's environment and the project."""
+    user, notebook = 4001, crowded.make_notebook()
+    project = crowded.node.copy_project("testx", "quick")
+    crowded.run(["chown", "--recursive", f"{user}:{user}", notebook.environment, project], check=True)
+    # A kernel's user reads its connection file. The machine's own folders stay private.
+    crowded.run(["chmod", "a+x", *list(crowded.shared.parents)[:-1]], check=True)
+    wheelhouse = str(crowded.node.wheelhouse)
+    environ = {"HOME": USERS[user], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheelhouse}
+    places = {"/Volumes/main/default/libraries": wheelhouse, "/Workspace/Users/you@example.com/testx": str(project)}
+
+    with WorkspaceKernel(crowded, environ, notebook=notebook, user=user) as kernel:
+        cells = kernel.run_notebook("quick_start", places)
+
+    texts = [cell.text for cell in cells]
+    assert texts.count(f"function1 of {project}/src/testx/functions.py\n") == 2
+    assert [cell.died for cell in cells].count(True) == 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from tests.lab.kernel import read_cells
 from tests.lab.missing import missing
 from tests.lab.projects import HATCHLING, SETUPTOOLS, Backends, Project
 from tests.lab.wheels import REPOSITORY, FetchError
@@ -23,6 +24,7 @@ from tests.lab.workspace.console import Console, ConsoleError
 from tests.lab.workspace.demonstration import IMPORT_SOON
 from tests.lab.workspace.kernel import WorkspaceKernel, install_wheels
 from tests.lab.workspace.serverless import (
+    OFFLINE,
     USER,
     VOLUME,
     Environment,
@@ -293,6 +295,34 @@ def test_projects_of_the_base_environment_are_imported(
         assert kernel.run(finders).text == "1\n"  # its line is not run again
 
 
+# The quick start
+
+QUICK_START = ("/Workspace/Users/you@example.com/testx", "/Workspace/Users/someone@example.com/quick")
+"""The project's folder in the notebook, and here."""
+
+
+@pytest.fixture(scope="module")
+def quick(lab: Lab) -> str:
+    """The sample project, which the user can write; return what the notebook prints."""
+    project = lab.workspace.node.copy_project("testx", "quick")
+    lab.workspace.run(["chown", "--recursive", f"{USER}:{USER}", project], check=True)
+    for wheel in lab.workspace.node.wheelhouse.glob("dbx_patch-*.whl"):
+        shutil.copy(wheel, lab.workspace.outside(VOLUME))
+    return f"function1 of {project}/src/testx/functions.py\n"
+
+
+@pytest.mark.parametrize("has_wheel", [False, True], ids=["wheel-in-a-cell", "start-up-wheel"])
+def test_quick_start_runs_to_its_end(lab: Lab, quick: str, has_wheel: bool) -> None:  # noqa: FBT001
+    environment = make_environment(lab.workspace)
+    if has_wheel:
+        environment.install(lab.wheel)
+    with WorkspaceKernel(lab.workspace, OFFLINE, notebook=environment, user=USER) as kernel:
+        cells = kernel.run_notebook("quick_start", dict([QUICK_START]), leave_out=has_wheel)
+
+    assert [cell.text for cell in cells].count(quick) == 2
+    assert [cell.died for cell in cells].count(True) == 1
+
+
 # The example
 
 
@@ -307,8 +337,8 @@ def test_example_runs(lab: Lab) -> None:
     job = bundle["resources"]["jobs"]["nightly"]
     tasks = {task["task_key"]: task for task in job["tasks"]}
     environments = {each["environment_key"]: each["spec"]["dependencies"] for each in job["environments"]}
-    notebook = json.loads((EXAMPLE / tasks["notebook"]["notebook_task"]["notebook_path"]).read_text())
-    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    file = EXAMPLE / tasks["notebook"]["notebook_task"]["notebook_path"]
+    notebook, cells = json.loads(file.read_text()), read_cells(file)
     own = notebook["metadata"]["application/vnd.databricks.v1+notebook"]["environmentMetadata"]["dependencies"]
     wanted = f"119.0 from {project}/src/orders/prices.py\n"
 
