@@ -57,6 +57,8 @@ RUN_ELSEWHERE = {
     'import dbx_patch\n\ndbx_patch.doctor("testx")': (
         "tests/test_doctor.py::test_report_on_a_module_that_is_importable"
     ),
+    "import dbx_patch\n\ndbx_patch.selftest()": "tests/test_selftest.py::test_notebook_tries_its_own_process",
+    "dbx-patch selftest": "tests/test_selftest.py::test_passes_with_the_shim_and_leaves_every_byte_as_it_was",
     "dbx-patch startup-wheel --output .": "tests/unit/test_startup_wheel.py::test_command_writes_it",
     "dbx-patch doctor testx": "tests/test_doctor.py::test_command_line_prints_the_report_and_exits_with_the_result",
     "python -m tests.bench --json docs/performance.json": ("tests/test_bench.py::test_counts_are_within_their_budgets"),

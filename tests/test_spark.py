@@ -7,6 +7,7 @@ the root, or refuses it. These tests are about those cases.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import pytest
 
 from tests.lab.missing import missing
 from tests.lab.node import OFF, Node
-from tests.lab.spark import Spark, install_spark, lay_out_workers_path
+from tests.lab.spark import Spark, install_spark, lay_out_workers_path, submit_arguments
 from tests.lab.wheels import FetchError, unpack_pyspark
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ pytestmark = [pytest.mark.matrix, pytest.mark.real("Spark")]
 
 WAYS = ("udf", "pandas_udf", "mapInPandas")
 """The ways in which a job can run Python: see `tests/lab/spark/driver.py`."""
+QUIET = {"spark.ui.enabled": "false", "spark.task.maxFailures": "1"}
+SELFTEST = """
+import json, dbx_patch
+from dbx_patch._selftest import _promises
+from pyspark.sql import SparkSession
+session = SparkSession.builder.getOrCreate()
+_promises.SHARED = ({root!r},)
+print(json.dumps(dbx_patch.selftest({folder!r}).to_json()))
+"""
 NOT_FOUND = "No module named 'testx'"
 
 
@@ -114,6 +124,23 @@ def test_workers_that_start_after_the_shim_is_installed_import_editables(spark: 
     assert (live.call(), without.call()) == (NOT_FOUND, NOT_FOUND)
     away.rename(node.project("testx"))
     assert (live.call(), without.call()) == ("edited", NOT_FOUND)
+
+
+@pytest.mark.pythons("3.12")
+@pytest.mark.parametrize("environ", [{}, OFF], ids=["on", "off"])
+def test_selftest_tries_a_udf(spark: Spark, environ: dict[str, str]) -> None:
+    """In the session of its own process. What executors can read is below the node's root here."""
+    node = spark.node
+    done = node.dbx_patch("dbx_patch.install")
+    assert done.returncode == 0, done.stderr
+    local = spark.environ | {"PYSPARK_SUBMIT_ARGS": submit_arguments({"spark.master": "local[1]", **QUIET})}
+    notebook = node.make_notebook()
+
+    done = notebook.run(SELFTEST.format(root=f"{node.root}/", folder=str(node.workspace)), local | environ, check=True)
+
+    rows = json.loads(done.stdout.splitlines()[-1])["promises"]
+    [row] = [row for row in rows if row["promise"] == "UDF"]
+    assert (row["state"], row["detail"]) == (("failed", "it raised PythonException") if environ else ("passed", ""))
 
 
 @pytest.mark.releases("14.3")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         uninstall_sitecustomize,
     )
     from dbx_patch._process import PatchStatus, check_patch_status, patch_dbx, remove_all_patches
+    from dbx_patch._selftest import SelfTest, selftest
     from dbx_patch._verify import HookStatus
     from dbx_patch.installer import InstallerError
 
@@ -32,6 +33,7 @@ __all__ = [
     "InstallerError",
     "PatchStatus",
     "Report",
+    "SelfTest",
     "Shadow",
     "Step",
     "Verification",
@@ -45,6 +47,7 @@ __all__ = [
     "patch_and_install",
     "patch_dbx",
     "remove_all_patches",
+    "selftest",
     "uninstall_sitecustomize",
     "verify_editable_installs",
 ]
@@ -58,7 +61,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module  # noqa: PLC0415  # see above
 
     # In this order, so that `patch_dbx` and `fingerprint` work where packaging or platformdirs is missing.
-    parts = ("_process", "_fingerprint", "installer", "_notebook", "_inventory", "_doctor")
+    parts = ("_process", "_fingerprint", "installer", "_notebook", "_inventory", "_doctor", "_selftest")
     modules = (import_module(f"dbx_patch.{part}") for part in parts)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 

@@ -24,7 +24,7 @@ from dbx_patch._notebook import check_sitecustomize_status
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-SUCCESS, FAILURE = 0, 1
+SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
 """Exit codes. argparse exits with 2 on wrong usage."""
 NOT_ENCODABLE = """\
 {} is not in {}, the encoding that this process uses for paths.
@@ -60,6 +60,7 @@ class Arguments(argparse.Namespace):
     wheel: str | None
     sha256: str
     output: Path
+    folder: str
     strict: bool
     unwritten: OSError | None = None
     """Why the output could not be written, if it could not."""
@@ -187,6 +188,22 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
         "It lists layers, start-up files, finders and import hooks. It contains no values, secrets, user names or "
         "paths of yours. Changes nothing, and sends nothing.",
     )
+    command = add(
+        "selftest",
+        run_selftest,
+        "prove here what dbx-patch promises, with throw-away projects",
+        "Writes them into a temporary folder and a workspace folder, installs them into the layers that this user can "
+        "write, imports them in fresh interpreters, and removes everything again. It first prints where it writes. In "
+        "a notebook, call `dbx_patch.selftest()`. The exit code is 1 if something that applies failed.",
+    )
+    command.add_argument(
+        "--folder",
+        metavar="DIR",
+        default="",
+        help="folder for projects, beside the temporary one (default: the current one, or the user's own, if it is on "
+        "a workspace mount)",
+    )
+    add_json(command)
     command = add(
         "startup-wheel",
         run_startup_wheel,
@@ -350,6 +367,30 @@ def run_doctor(arguments: Arguments) -> int:
         for diagnosis in report.diagnoses:
             print_result(paint(str(diagnosis), GREEN if diagnosis.healthy else RED, sys.stdout), arguments)
     return SUCCESS if report.healthy else FAILURE
+
+
+def run_selftest(arguments: Arguments) -> int:
+    """Run the self-test, and print each row when it is done."""
+    from dbx_patch._selftest import MARKS, Watcher, run_selftest  # noqa: PLC0415  # no other command needs it
+
+    def say(text: str) -> None:
+        color = {MARKS["passed"]: GREEN, MARKS["failed"]: RED}.get(text[:1])
+        if arguments.json:
+            print_line(text)
+        else:
+            print_result(paint(text, color, sys.stdout) if color else text, arguments)
+
+    try:
+        result = run_selftest(arguments.folder, Watcher(say), here=False)
+    except KeyboardInterrupt:
+        print_error("Interrupted. Everything that the self-test wrote was removed, unless it is listed above.")
+        return INTERRUPTED
+    except OSError as error:
+        print_error(f"The self-test can't start.\n{error}.\nFix: name a folder that can be written in TMPDIR.")
+        return FAILURE
+    if arguments.json:
+        print_json(result.to_json(), arguments)
+    return SUCCESS if result.passed else FAILURE
 
 
 def run_fingerprint(arguments: Arguments) -> int:

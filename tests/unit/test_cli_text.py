@@ -16,7 +16,7 @@ from dbx_patch._cli import make_parser, paint, suggest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMMANDS = ("install", "uninstall", "status", "doctor", "fingerprint", "startup-wheel", "init-script")
+COMMANDS = ("install", "uninstall", "status", "doctor", "fingerprint", "selftest", "startup-wheel", "init-script")
 SHIM = "/layer/dbx_patch_sitecustomize.py"
 BYTE_CODE = (
     "/layer/__pycache__/sitecustomize.cpython-312.pyc",

@@ -17,7 +17,17 @@ import yaml
 
 from tests.lab.kernel import read_cells
 from tests.lab.missing import missing
+from tests.lab.node import OFF
 from tests.lab.projects import HATCHLING, SETUPTOOLS, Backends, Project
+from tests.lab.selftests import (
+    OF_PYTHON,
+    OF_THE_SHIM,
+    OF_THE_SHIM_IN_A_NOTEBOOK,
+    OF_THE_SHIM_ON_A_MOUNT,
+    OWN,
+    select,
+    select_layers,
+)
 from tests.lab.wheels import REPOSITORY, FetchError
 from tests.lab.workspace import Workspace
 from tests.lab.workspace.console import Console, ConsoleError
@@ -321,6 +331,30 @@ def test_quick_start_runs_to_its_end(lab: Lab, quick: str, has_wheel: bool) -> N
 
     assert [cell.text for cell in cells].count(quick) == 2
     assert [cell.died for cell in cells].count(True) == 1
+
+
+# The self-test
+
+
+@pytest.mark.parametrize("environ", [{}, OFF], ids=["on", "off"])
+def test_selftest_proves_the_wheel_to_the_user(lab: Lab, after: Environment, environ: dict[str, str]) -> None:
+    """The environment's own layer is the only one that the user can write, and Python opens that one itself."""
+    folder = lab.workspace.node.project("selftest")
+    outside = lab.workspace.outside(folder)
+    outside.mkdir(exist_ok=True)
+    outside.chmod(0o777)
+    with WorkspaceKernel(lab.workspace, environ, notebook=after, user=USER) as kernel:
+        output = kernel.run(f"import json, dbx_patch; print(json.dumps(dbx_patch.selftest({str(folder)!r}).to_json()))")
+
+    assert output.error == ""
+    result = json.loads(output.text[output.text.index("{") :])
+    assert ([*outside.iterdir()], [*lab.workspace.outside(after.environment / "tmp").glob("*selftest*")]) == ([], [])
+    ours = OF_THE_SHIM | OF_THE_SHIM_ON_A_MOUNT | OF_THE_SHIM_IN_A_NOTEBOOK
+    assert select(result, "failed") == (ours if environ else set())
+    assert select(result, "passed") == (OF_PYTHON if environ else ours | OF_PYTHON)
+    [own] = select_layers(result, "passed")
+    assert own.startswith(OWN)
+    assert len(select_layers(result, "not applicable")) == 4
 
 
 # The example

@@ -40,6 +40,8 @@ class Output:
     error: str = ""
     """The last line of a traceback, such as `ModuleNotFoundError: No module named 'testx'`."""
     html: list[str] = field(default_factory=list)
+    updates: list[str] = field(default_factory=list)
+    """What has replaced a part of it, one after the other."""
     died: bool = False
     """Whether the kernel ended while it ran the cell."""
 
@@ -120,6 +122,8 @@ class Kernel:
             elif kind in {"execute_result", "display_data"}:
                 output.text += content["data"].get("text/plain", "") + "\n"
                 output.html += [content["data"]["text/html"]] if "text/html" in content["data"] else []
+            elif kind == "update_display_data":
+                output.updates.append(content["data"]["text/html"])
             elif kind == "error":
                 output.error = f"{content['ename']}: {content['evalue']}"
             elif kind == "status" and content["execution_state"] == "idle":
