@@ -2,6 +2,7 @@
 
 from dbx_patch.installer._core import install, install_alone, status, uninstall
 from dbx_patch.installer._discovery import Found, find_interpreters
+from dbx_patch.installer._environment import NotebookEnvironment, is_notebook, open_notebook
 from dbx_patch.installer._errors import InstallerError
 from dbx_patch.installer._init_script import NAME_IS_TAKEN, Wheel, read_wheel, render_init_script
 from dbx_patch.installer._places import Slot
@@ -14,6 +15,7 @@ __all__ = [
     "Found",
     "Installation",
     "InstallerError",
+    "NotebookEnvironment",
     "Shown",
     "Slot",
     "StartupWheel",
@@ -23,9 +25,11 @@ __all__ = [
     "find_interpreters",
     "install",
     "install_alone",
+    "is_notebook",
     "is_own",
     "list_shims",
     "name_command",
+    "open_notebook",
     "read_wheel",
     "remove_every_block",
     "render_init_script",

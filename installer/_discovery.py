@@ -10,12 +10,10 @@ from pathlib import Path
 
 from dbx_patch.installer._errors import InstallerError, explain
 from dbx_patch.installer._interpreter import NOTEBOOK, plain_environ, probe
-from dbx_patch.installer._node import ROOT, RUNTIMES, find_node
+from dbx_patch.installer._node import LIBRARIES, ROOT, RUNTIMES, find_node
 from dbx_patch.installer._receipts import list_receipts
 from dbx_patch.installer._trust import find_exposed, trusted_uids
 
-LIBRARIES = "local_disk0/.ephemeral_nfs/cluster_libraries/python"
-"""The environment of the cluster's libraries."""
 NOTEBOOKS = f"local_disk0/.ephemeral_nfs/{NOTEBOOK}"
 """The environments of the notebooks that are attached now."""
 

@@ -10,6 +10,7 @@ class InstallerError(Exception):
         """Take the problem, one sentence a line, and what the user can do about it."""
         super().__init__(f"{problem}\nFix: {fix}" if fix else problem)
         self.problem = problem
+        self.fix = fix
 
 
 class NotLiveError(InstallerError):

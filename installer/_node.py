@@ -9,6 +9,8 @@ from dbx_patch.installer._trust import find_exposed, trusted_uids
 
 RUNTIMES = ("databricks/python", "databricks/python3")
 """The runtime's environment, below the root of a node. The first one is a link to the second."""
+LIBRARIES = "local_disk0/.ephemeral_nfs/cluster_libraries/python"
+"""The environment of the cluster's libraries, likewise."""
 ROOT = Path("/")
 
 
@@ -23,3 +25,9 @@ def find_node(prefix: Path) -> Path | None:
         if has_runtime and not find_exposed(root / "databricks", trusted_uids()):
             return root
     return ROOT if (ROOT / "databricks").is_dir() or os.environ.get("DATABRICKS_RUNTIME_VERSION") else None
+
+
+def find_runtime(node: Path) -> Path | None:
+    """Return the interpreter of the runtime's environment on a node; None if there is none."""
+    pythons = (node / runtime / "bin/python" for runtime in RUNTIMES)
+    return next((python for python in pythons if python.exists()), None)

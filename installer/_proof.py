@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dbx_patch.installer._environment import make_environment
 from dbx_patch.installer._errors import InstallerError, NotLiveError
-from dbx_patch.installer._interpreter import Interpreter, last_line, plain_environ, probe, run
+from dbx_patch.installer._interpreter import Interpreter, last_line, plain_environ, probe
 from dbx_patch.installer._places import Place, Slot, find_kernel_folders
 from dbx_patch.installer._trust import make_scratch_folder
 from dbx_patch.sitecustomize_template import template
@@ -38,19 +39,12 @@ def verify(interpreter: Interpreter, place: Place) -> None:
 
 def make_notebook(interpreter: Interpreter, maker: list[str], environment: Path) -> Interpreter:
     """Create a notebook environment with `python -m maker`, and return its description of itself."""
-    done = run([interpreter.python, "-IB", "-m", *maker, str(environment)], plain_environ())
-    if done.returncode:
-        cause = last_line(done.stderr or done.stdout).rstrip(".")
-        msg = (
-            f"Could not verify the install for {interpreter.python}, and everything was restored.\n"
-            f"`python -m {maker[0]}` failed to create a notebook environment.\n{cause}."
-        )
-        raise InstallerError(msg, fix=f"make `{interpreter.python} -m {maker[0]}` work, then run the command again.")
-    major, minor = interpreter.version[:2]
-    layer = environment / "lib" / f"python{major}.{minor}" / "site-packages"
-    # As on Databricks: `site` reads the `.pth` files of the environment's own layer, the layers below are entries.
-    layer.joinpath("layers.pth").write_text("".join(f"{below['path']}\n" for below in interpreter.layers), "utf-8")
-    return probe(str(environment / "bin/python"), plain_environ())
+    try:
+        python = make_environment(interpreter, maker, environment, [layer["path"] for layer in interpreter.layers])
+    except InstallerError as error:
+        msg = f"Could not verify the install for {interpreter.python}, and everything was restored.\n{error.problem}"
+        raise InstallerError(msg, fix=error.fix) from error
+    return probe(python, plain_environ())
 
 
 def check_live(found: Interpreter, before: Interpreter, place: Place) -> None:

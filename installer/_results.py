@@ -24,7 +24,7 @@ class Shown:
         """Return the text, escaped. IPython calls this."""
         from html import escape  # noqa: PLC0415  # only notebooks need it
 
-        return f"<pre>{escape(str(self))}</pre>"
+        return f'<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{escape(str(self))}</pre>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,18 @@ class Status(Shown):
     mounts: dict[str, str] = field(default_factory=dict)
     """The mounts that editable installs are on, each with its state in words. Asked by the command, not by `status`."""
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is live in a notebook's own environment, for that notebook alone."""
+        return self.live and self.notebook and self.slot in (Slot.PTH, Slot.WHEEL)
+
+    @property
+    def head(self) -> str:
+        """Whether editable installs can be imported in notebooks, in words."""
+        if self.is_alone:
+            return "Editable installs work in this notebook only."
+        return f"Editable installs {'work' if self.reaches_notebooks else 'do not work'} in notebooks."
+
     def __str__(self) -> str:
         command = f"`{name_command(self.python)}`"
         name = f"dbx-patch {self.version}" if self.version else "dbx-patch (unknown version)"
@@ -177,8 +189,7 @@ class Status(Shown):
             slot = f" (slot {self.slot})" if self.slot else ""
             lines = [f"{name} is live in {self.python}{slot}.", f"Shim: {self.file}"]
             if not self.reaches_notebooks:
-                here = self.notebook and self.slot in (Slot.PTH, Slot.WHEEL)
-                scope = "in this notebook only" if here else "but notebooks are not reached"
+                scope = "in this notebook only" if self.is_alone else "but notebooks are not reached"
                 lines[0] = f"{name} runs in {self.python}{slot}, {scope}."
                 if self.slot == Slot.WHEEL:
                     lines.append(BY_WHEEL)
@@ -206,7 +217,7 @@ class Status(Shown):
         lines += [f"Mount: {mount} {state}" for mount, state in self.mounts.items() if state != "answers"]
         lines.append("Databricks' import hooks:")
         lines += [f"  {hook}: {state}" if state else f"  {hook}" for hook, state in self.hooks.items()]
-        return "\n".join(lines)
+        return "\n".join([self.head, *lines])
 
 
 NO_NOTEBOOKS = "Notebooks are not reached: they start without the shim."

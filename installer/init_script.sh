@@ -156,7 +156,7 @@ main() {
         "Fix: see the output of the installer above."
     # The exit code of `status` doesn't matter: the installer has verified the shim, and a user can turn it off.
     status=$("$python" -I -m dbx_patch status 2>/dev/null </dev/null)
-    log "$(printf '%s\n' "$status" | head -n 1)"
+    log "$(printf '%s\n' "$status" | head -n 2)"
     return 0
 }
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         "root available",
         "root honored",
         "root unavailable",
+        "shim started",
         "step failed",
     ]
     """What the shim's journal can report. The doctor matches these; the text of an event is for people."""

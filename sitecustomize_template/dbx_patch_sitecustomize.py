@@ -247,12 +247,16 @@ def find_watched(
         known = fullname in sys.modules  # a module that is being reloaded
         if known and fullname == __name__:
             return __spec__
+        before = len(sys.meta_path)
         try:
             honor_changes()
             if not known and fullname in sys.modules:
                 return load("finders").find_imported(fullname)  # type: ignore[no-any-return]
         except Exception as error:
             log("import failed", fullname, repr(error))
+        # From Python 3.14 on, this import goes on with the finders as they were (python/cpython#130094).
+        if len(sys.meta_path) != before and "finders" in loaded and sys.hexversion >= 0x30E0000:
+            return loaded["finders"].find_in_turn(fullname)  # type: ignore[no-any-return]
     return None
 
 
@@ -341,6 +345,8 @@ def start(code: "CodeType | None" = None) -> None:
         debug = is_switched_on(b"DBX_PATCH_DEBUG")
         if code is not None:
             run_guarded(hide_file, code)
+        if debug:  # that part reports how long the start takes; code for it here would cost every start 0.01 %
+            run_guarded(load, "hooks")
         run_guarded(honor_changes)
         run_guarded(watch)
         started = True

@@ -1,9 +1,11 @@
 # This file is a part of dbx-patch's start-up shim: it patches Databricks' import hooks. `dbx_patch_sitecustomize.py`,
-# which is `shim` here, loads it when the first hook is imported. The rules at the top of that file hold here as well.
+# which is `shim` here, loads it when the first hook is imported, and with DBX_PATCH_DEBUG=1 at each start. The rules at
+# the top of that file hold here as well.
 
 import _thread
 import posix
 import sys
+import time
 from _frozen_importlib_external import FileFinder
 
 TYPE_CHECKING = False
@@ -22,6 +24,7 @@ VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 
+loaded_at = time.monotonic()
 if not TYPE_CHECKING:
     editables = shim.load("editables")
 
@@ -355,3 +358,21 @@ def stop() -> None:
 def forget_answers() -> None:
     """Drop the folders of packages."""
     packages.clear()
+
+
+# A start with DBX_PATCH_DEBUG=1
+
+
+def report_start() -> None:
+    """Take the last step of the start, `watch`, and report how long the steps took. Those after it are as before."""
+    shim.watch = watch
+    try:
+        watch()
+    finally:
+        took = (time.monotonic() - loaded_at) * 1000
+        shim.log("shim started", str(shim.__spec__.origin), "in %.1f ms" % took)
+
+
+watch = shim.watch
+if shim.debug and not shim.started:
+    shim.watch = report_start

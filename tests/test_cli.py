@@ -23,6 +23,7 @@ RESULTS = {
     "HookStatus",
     "PatchStatus",
     "Report",
+    "SelfTest",
     "Shadow",
     "Step",
     "Verification",
@@ -37,6 +38,7 @@ CALLS = {
     "patch_and_install",
     "patch_dbx",
     "remove_all_patches",
+    "selftest",
     "uninstall_sitecustomize",
     "verify_editable_installs",
 }
@@ -198,11 +200,11 @@ print(json.dumps({"loaded": loaded, "live": live, "fingerprint live": dbx_patch.
 @pytest.mark.parametrize(
     "call", ["check_patch_status", "verify_editable_installs", "check_sitecustomize_status", "doctor"]
 )
-def test_results_look_in_a_notebook_as_they_are_printed(call: str) -> None:
+def test_results_show_in_a_notebook_what_they_print(call: str) -> None:
     result = getattr(dbx_patch, call)()
 
     html = result._repr_html_()
-    assert str(result).splitlines()[0].rpartition(" ")[2] in html
+    assert str(result).split()[0].rstrip(":") in html
     assert "<script" not in html
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from jsonschema import validate
 
+from dbx_patch._doctor import Cause
 from tests.lab.missing import need_root
 from tests.lab.node import OFF
-from tests.lab.picture import PICTURE, ask_doctor, draw
+from tests.lab.picture import DOCTOR, ask_doctor, draw_diagnosis
 from tests.lab.trace import require
 from tests.lab.wheels import REPOSITORY
 from tests.test_hooks import Lab
@@ -119,6 +121,23 @@ class Patient:
         }
 
 
+def ask_shell(
+    node: Node, *arguments: str, environ: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the report of `dbx-patch doctor` in a shell of the node, as JSON."""
+    scratch = node.root / "tmp"
+    if not scratch.exists():
+        scratch.mkdir()
+        scratch.chmod(0o1777)
+    command = [*prefix, node.python, "-m", "dbx_patch", "doctor", "--json", *arguments]
+    done = node.run(command, {"TMPDIR": str(scratch), **(environ or {})}, check=False)
+    report: dict[str, Any] = json.loads(done.stdout)
+    validate(report, SCHEMA)
+    assert done.returncode == (0 if report["healthy"] else 1)
+    assert list(scratch.iterdir()) == []
+    return report
+
+
 @pytest.fixture
 def well(installed: Node) -> Patient:
     """A notebook on a shared node, where `testx` is importable."""
@@ -203,8 +222,8 @@ def test_command_line_prints_the_report_and_exits_with_the_result(well: Patient)
     found = run("testz")
     assert (found.returncode, found.stderr) == (1, "")
     assert found.stdout.splitlines() == [
-        f"testz: nothing on sys.path of {well.notebook.python} has it",
-        "  similar name: testx",
+        "✓ submodule  ✓ cache  ✓ mounts  ✓ .pth files  ✓ folders  ✗ import",
+        f"testz: nothing on sys.path of {well.notebook.python} has it; did you mean testx?",
         f"  Fix: {well.notebook.python} -m pip install -e <the folder of its project>",
     ]
     as_json = run("testz", "--json")
@@ -274,23 +293,44 @@ def test_shim_that_is_not_installed_is_installed_by_the_command(unpatched: Patie
         str(unpatched.root),
         f"not on sys.path, but named in {unpatched.pth()}",
     )
-    unpatched.fix(found["command"])
+    assert [check["name"] for check in found["checks"] if check["state"] == "failed"] == ["shim"]
+
+    # In a shell of the runtime's interpreter, where the module is importable, the verdict is the notebook's.
+    shell = ask_shell(unpatched.node, "testx")
+    assert (shell["judged"], shell["healthy"], shell["python"]) == ("notebook", False, str(unpatched.node.python))
+    in_shell, here = shell["diagnoses"][0], shell["here"]
+    assert (in_shell["cause"], in_shell["evidence"]) == (found["cause"], found["evidence"])
+    assert [(found["module"], found["cause"]) for found in here] == [("testx", "driver only")]
+    own = f"<notebook>/lib/{unpatched.node.version}/site-packages"
+    assert {step["place"] for step in in_shell["steps"]} <= {own, *(step["place"] for step in found["steps"])}
+    assert "dbx-patch-" not in json.dumps(shell)  # the folder in which it was asked
+    asked_here = ask_shell(unpatched.node, "testx", "--here")
+    assert tuple(asked_here[name] for name in ("judged", "healthy", "note", "here")) == (
+        "this interpreter",
+        True,
+        "",
+        [],
+    )
+
+    unpatched.fix(in_shell["command"])
     assert unpatched.ask()["healthy"] is True
+    fixed = ask_shell(unpatched.node, "testx")
+    assert (fixed["judged"], fixed["healthy"], fixed["here"]) == ("notebook", True, [])
 
     unpatched.node.pip("uninstall", "--quiet", "--yes", "testx")
     alone = unpatched.node.run(doctor, unpatched.notebook.environ)
     assert alone.stdout == "this process: no layer on sys.path has an editable install, and nothing is wrong\n"
-    unpatched.fix(f"{unpatched.notebook.python} -m dbx_patch.uninstall")
+    unpatched.fix(f"{unpatched.node.python} -m dbx_patch.uninstall")
     without_shim = unpatched.node.run(doctor, unpatched.notebook.environ, check=False)
     assert without_shim.returncode == 1
-    assert without_shim.stdout.startswith("this process: the start-up shim is not installed here\n")
+    assert "\nthis process: the start-up shim is not installed here\n" in without_shim.stdout
 
 
 @pytest.mark.matrix
 def test_picture_in_the_documentation_is_this_report(unpatched: Patient) -> None:
-    picture = draw(ask_doctor(unpatched.notebook))
+    picture = draw_diagnosis(ask_doctor(unpatched.notebook))
 
-    assert picture == PICTURE.read_text("utf-8"), "run `python -m tests.lab.picture`, and look at the picture"
+    assert picture == DOCTOR.read_text("utf-8"), "run `python -m tests.lab.picture`, and look at the picture"
     assert len(picture.encode()) < 60_000
 
 
@@ -476,6 +516,7 @@ def test_each_project_that_fails_has_its_diagnosis_and_the_command_fixes_it(node
     found = ward.ask_all(["", *REFUSED], before=before)
 
     assert {name: found["cause"] for name, found in found.items()} == {
+        "": "refused",  # of three files, one is reported for the process as a whole
         "absentx": "folder absent",
         "againx": "installed again",
         "beforex": "imported before",
@@ -506,6 +547,7 @@ def test_each_project_that_fails_has_its_diagnosis_and_the_command_fixes_it(node
     commands = {name: found["command"] for name, found in found.items() if found["command"]}
     python, environment = ward.notebook.python, ward.above.parents[2]
     assert commands == {
+        "": f"chmod o-w {ward.open_folder}",
         "absentx": f"{python} -m pip install -e <the folder of absentx>",
         "blindx": f"{python} -m dbx_patch fingerprint",
         "copyx": f"mv {ward.above}/copyx {ward.above}/copyx.old",
@@ -548,7 +590,8 @@ def check_evidence(ward: Ward, found: dict[str, Found]) -> None:
     assert evidence["movedx"][0].startswith("movedx: it was installed again from another folder; this process keeps ")
     assert evidence["nulx"][0].startswith(f"{ward.pth('nulx')}: ")
     assert evidence["raisex"] == ["OSError('out of order')"]
-    assert evidence["renamedx"] == [ward.line_of("renamedx"), "similar name: renamedy"]
+    assert evidence["renamedx"] == [ward.line_of("renamedx")]
+    assert found["renamedx"]["summary"].endswith("; did you mean renamedy?")
     assert found["offx"]["summary"] == f"{ward.root_of('offx')} was removed from sys.path"
     assert found["raisex"]["steps"][-1]["place"] == "__main__.Broken"
     assert found["distx"]["steps"][-1]["detail"] == f"another copy: {ward.above}/distx/__init__.py"
@@ -701,3 +744,93 @@ sys.path_importer_cache[{str(well.root)!r}] = Hook("")
     hook = "dbruntime.wsfs_import_hook.WsfsImportHook.find_spec: incompatible"
     assert [line for line in found["evidence"] if line.startswith(hook)]
     assert (found["steps"][0]["kind"], found["steps"][0]["state"]) == ("hook", "stops")
+
+
+# What a shell's doctor says of notebooks
+
+
+OF_A_PROCESS = {
+    "finder failed",
+    "hook incompatible",
+    "imported before",
+    "installed again",
+    "off the path",
+    "patches removed",
+    "stale cache",
+    "started before",
+    "started without site",
+    "unknown",
+}
+"""The causes that a running process has, and a new notebook does not."""
+OF_A_MOUNT = {"mount away", "mount not answering", "no credential", "path not sent"}
+"""The causes that need a mount. tests/workspace/ has one; while it does not answer, no notebook is made."""
+
+
+@pytest.mark.matrix
+def test_verdict_of_a_shell_is_the_notebook_s_for_each_cause(node: Node) -> None:
+    """But for causes that only a running process can have: these are the process's own."""
+    ward = Ward(node)
+    seen: list[str] = []
+
+    def compare(*names: str, environ: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
+        in_notebook = {
+            name: found["cause"] for name, found in ward.ask_all(names, environ=environ, prefix=prefix).items()
+        }
+        reports = [ask_shell(node, name, environ=environ, prefix=prefix) for name in names]
+        assert {report["judged"] for report in reports} == {"notebook"}
+        in_shell = {found["module"]: found["cause"] for report in reports for found in report["diagnoses"]}
+        assert in_shell == in_notebook
+        seen.extend(in_notebook.values())
+
+    only_in_shells = node.root / f".local/lib/{node.version}/site-packages/of_the_user_site.py"
+    only_in_shells.parent.mkdir(parents=True)
+    only_in_shells.touch()
+    compare("absentx.nothing", "csv", "of_the_user_site", "nothing_of_that_name")
+    ward.break_folders()
+    ward.break_finders()
+    ward.shadow()
+    ward.break_pth_files()
+    compare("", *REFUSED)
+    compare("absentx", environ=OFF)
+
+    # What low-privileged users meet.
+    need_root("become another user")
+    node.open_to_all()
+    node.project("copyx").chmod(0o700)
+    node.project("offx").chmod(0o700)
+    ward.pth("blindx").chmod(0o600)
+    compare("offx", "blindx", prefix=AS_NOBODY)
+
+    # A layer, the shim's start, and its files.
+    ward.layer.resolve().chmod(0o777)
+    compare("offx")
+    ward.layer.resolve().chmod(0o755)
+    foreign = node.root / "usr/lib" / node.version / "sitecustomize.py"
+    foreign.touch()
+    compare("offx")
+    foreign.unlink()
+    part = ward.find_part("editables")
+    part.unlink()
+    shutil.rmtree(part.parent / "__pycache__", ignore_errors=True)
+    compare("offx")
+    node.run([node.python, "-m", "dbx_patch.uninstall"])
+    compare("offx")
+
+    assert set(seen) == {*get_args(Cause)} - OF_A_PROCESS - OF_A_MOUNT
+
+
+def test_shell_outside_a_node_and_a_notebook_s_own_judge_themselves(well: Patient) -> None:
+    own = well.node.run([well.notebook.python, "-m", "dbx_patch", "doctor", "--json", "testx"], well.notebook.environ)
+    elsewhere = subprocess.run(
+        [sys.executable, "-m", "dbx_patch", "doctor", "json"], capture_output=True, text=True, check=True
+    )
+
+    report = json.loads(own.stdout)
+    assert (report["judged"], report["python"], report["note"]) == (
+        "this interpreter",
+        str(well.notebook.python),
+        "",
+    )
+    assert elsewhere.stdout.startswith("json: importable from ")
+    assert elsewhere.stderr.startswith("Note: this is no Databricks node: ")
+    assert elsewhere.stderr.endswith("; this interpreter was judged, and notebooks were not.\n")

@@ -198,7 +198,7 @@ def assert_not_reached(node: Node, notebook: Notebook, *reasons: str) -> str:
     facts = json.loads(node.dbx_patch("dbx_patch", "status", "--json").stdout)
 
     assert (done.returncode, done.stderr, is_live(node)) == (0, "", True)
-    assert status.stdout.splitlines()[0].endswith(f" runs in {node.python} (slot 3), but notebooks are not reached.")
+    assert status.stdout.splitlines()[1].endswith(f" runs in {node.python} (slot 3), but notebooks are not reached.")
     assert (facts["live"], facts["slot"], facts["reaches_notebooks"]) == (True, 3, False)
     for output in (done.stdout, status.stdout):
         assert "Notebooks are not reached: they start without the shim." in output

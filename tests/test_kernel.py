@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbx_patch import __version__
+from dbx_patch._html import FAILED, PASSED
 from tests.lab.disks import disk_in_memory
 from tests.lab.kernel import Kernel, Output, as_user, install_ipykernel, provide_real_hook
 from tests.lab.missing import need_root
@@ -395,14 +396,14 @@ class TestNotebooksOfTheDocumentation:
         _, found, installs, hooks, file, *_ = run_notebook(patched, "diagnose_editable_imports")
         assert "testx" in found.html[0]
         assert str(project) not in found.html[0]
-        assert installs.html == ["<pre>There are no editable installs in the layers on sys.path.</pre>"]
+        assert "There are no editable installs in the layers on sys.path." in installs.html[0]
         assert " is live, from " in hooks.html[0]
         assert " is live in " in file.html[0]
 
         patched.install_editable(project)
         _, found, installs, *_ = run_notebook(patched, "diagnose_editable_imports")
         assert f"importable from {project}/src/testx/__init__.py" in found.html[0]
-        assert installs.html[0].startswith("<pre>testx 0.1.0 (path): importable")
+        assert '<span class="good">✓</span></td><td>testx 0.1.0</td>' in installs.html[0]
 
 
 @pytest.mark.matrix
@@ -429,11 +430,12 @@ class TestNotebooksWithoutAnAdministrator:
     def test_diagnosis(self, plain: Node) -> None:
         plain.copy_project("testx")
 
-        _, found, _, hooks, file, *_ = run_notebook(plain, "diagnose_editable_imports", user=NOBODY)
+        _, found, _, hooks, file, *_, selftest = run_notebook(plain, "diagnose_editable_imports", user=NOBODY)
 
         assert "testx" in found.html[0]
         assert "not live" in hooks.html[0]
         assert "dbx-patch is not installed for " in file.html[0]
+        assert selftest.updates[-1].startswith(f"{FAILED} Self-test")
 
 
 PATCH, IMPORT, RESTART, IMPORT_AGAIN = 1, 3, 4, 6
@@ -443,6 +445,7 @@ PATCH, IMPORT, RESTART, IMPORT_AGAIN = 1, 3, 4, 6
 def check_quick_start(cells: list[Output], project: Path) -> None:
     """Check that the quick start has restarted Python, and imported the project before that and after it."""
     assert cells[RESTART].died
+    assert cells[-1].updates[-1].startswith(f"{PASSED} Self-test")
     for cell in (IMPORT, IMPORT_AGAIN):
         assert cells[cell].text == answer_of(project)
 

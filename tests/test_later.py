@@ -130,6 +130,7 @@ def later(notebook: Notebook, request: pytest.FixtureRequest, laters: dict[tuple
     laters[key].uninstall()
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     "later",
     ["own layer-path", "runtime's layer-finder"]

@@ -48,7 +48,8 @@ def test_wheel_holds_what_runs_and_nothing_else(wheelhouse: Path) -> None:
         files = [file for kind in ("*.py", "*.sh") for file in folder.rglob(kind)]
         expected |= {f"{room.package.replace('.', '/')}/{file.relative_to(folder)}" for file in files}
     assert set(names) == expected
-    assert wheel.stat().st_size < 190_000  # a tenth of it is the self-test, which has to run where nothing else is
+    # A fifth of it is what a person sees, the doctor's report and the tables, and a tenth the self-test.
+    assert wheel.stat().st_size < 200_000
 
 
 @pytest.mark.parametrize("file", SHIM_FILES, ids=[file.stem for file in SHIM_FILES])

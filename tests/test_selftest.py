@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbx_patch import __version__
 from tests.lab.disks import disk_in_memory
 from tests.lab.hooks import IN_PATH_HOOKS, before_path, place_hook, provide_stand_ins
 from tests.lab.missing import need_root
 from tests.lab.node import OFF, Node, Notebook
+from tests.lab.picture import SELFTEST, ask_selftest, draw_selftest
 from tests.lab.selftests import (
     FRESH,
     HERE,
@@ -75,6 +78,7 @@ def list_layers(notebook: Notebook) -> list[str]:
     return sorted([f"{OWN}lib/{notebook.node.version}/site-packages", *paths[1:]])
 
 
+@pytest.mark.core
 def test_passes_with_the_shim_and_leaves_every_byte_as_it_was(notebook: Notebook, scratch: Path) -> None:
     before = notebook.node.snapshot()
 
@@ -88,12 +92,32 @@ def test_passes_with_the_shim_and_leaves_every_byte_as_it_was(notebook: Notebook
     assert select_layers(result, "passed") == list_layers(notebook)
     assert all(row["seconds"] > 0 for row in result["promises"] if row["state"] == "passed")
     assert {row["mount_calls"] for row in result["promises"]} == {None}  # nothing is on a mount here
-    assert "is live (slot 2, /databricks/python3/lib/python3" in result["live"]
+    assert result["live"].startswith(
+        f"Fresh interpreters: dbx-patch {__version__} is live (slot 2).\nShim: /databricks/"
+    )
     assert str(notebook.node.root) not in done.stdout
     assert result["fingerprint"]["shim"]["live"] is True
     said = done.stderr.splitlines()
-    assert said[2] == f"  {scratch}"  # before the first row
+    assert said[4] == f"  {scratch}"  # before the first row
     assert sum(line[:1] in "✓✗\N{EN DASH}" for line in said) == len(result["promises"]) + 1
+
+
+def test_picture_in_the_documentation_is_this_result(notebook: Notebook, scratch: Path) -> None:
+    del scratch
+    picture = draw_selftest(ask_selftest(notebook))
+
+    assert picture == SELFTEST.read_text("utf-8"), "run `python -m tests.lab.picture`, and look at the picture"
+
+
+def test_result_is_written_to_a_file(notebook: Notebook, scratch: Path, tmp_path: Path) -> None:
+    del scratch
+    done = run(notebook, "--output", str(tmp_path / "result.json"))
+    refused = run(notebook, "--output", str(tmp_path / "no/such/folder"))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "result.json").read_text())["passed"] is True
+    assert refused.returncode == 1
+    assert f"Could not write {tmp_path}/no/such/folder.\nNo such file or directory.\nFix: " in refused.stderr
 
 
 def test_without_the_shim_what_is_the_shims_fails_and_nothing_else(notebook: Notebook, scratch: Path) -> None:
@@ -125,6 +149,18 @@ def test_user_without_rights_tries_what_it_can(notebook: Notebook, scratch: Path
         row["detail"] for row in result["promises"] if row["promise"] == "path style" and row["process"] == FRESH
     }
     assert reasons == {"" if not environ else "it raised ModuleNotFoundError", "this user can't write it"}
+
+
+def test_read_only_layer_is_left_out_with_the_reason(notebook: Notebook, scratch: Path) -> None:
+    """Even for root."""
+    layer = notebook.node.layer(notebook.node.cluster_libraries)
+    with disk_in_memory(layer, "ro"):
+        done = run(notebook, "--json")
+
+    result = read(done.stdout)
+    assert (done.returncode, select(result, "failed")) == (0, set()), scratch
+    assert select_layers(result, "not applicable") == [str(layer).removeprefix(str(notebook.node.root))]
+    assert f"  {layer}" not in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize("rows", [0, 5, 14, 20])
@@ -179,6 +215,7 @@ def test_without_a_folder_for_temporary_files_nothing_starts(notebook: Notebook,
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("way", ["shim", "patch_dbx", "none"])
 def test_notebook_tries_its_own_process(notebook: Notebook, scratch: Path, way: str) -> None:
     """Also where the shim runs in this process only. Nothing of the projects stays in it."""

@@ -193,7 +193,7 @@ def test_in_a_notebook_s_own_environment_that_notebook_is_reached_and_no_other(n
         "Only this notebook is reached: other notebooks have environments of their own.\nFix: to reach every notebook, "
     )
     assert (only in done, only in status) == (True, True)
-    assert status.splitlines()[0].endswith(f" runs in {notebook.python} (slot 3), in this notebook only.")
+    assert status.splitlines()[1].endswith(f" runs in {notebook.python} (slot 3), in this notebook only.")
     assert [start(node, found.python)["live"] for found in (notebook, other)] == [True, False]
     assert install(node, notebook.python)["notebook"]
     code = "import dbx_patch; dbx_patch.patch_and_install()"
@@ -212,7 +212,7 @@ def test_kernel_s_sitecustomize_that_appears_later_keeps_notebooks_from_being_re
     shown = node.dbx_patch("dbx_patch", "status").stdout
     status = json.loads(node.dbx_patch("dbx_patch", "status", "--json").stdout)
 
-    assert shown.splitlines()[0].endswith(f" runs in {node.python} (slot 1), but notebooks are not reached.")
+    assert shown.splitlines()[1].endswith(f" runs in {node.python} (slot 1), but notebooks are not reached.")
     reason = f"Notebook kernels import {folder}/sitecustomize.py before all others.\nIt does not load the shim."
     assert (status["live"], status["reaches_notebooks"], status["passed_over"]) == (True, False, [reason])
     node.run_fixes(shown)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dbx_patch import __version__, installer
-from dbx_patch._doctor import doctor
+from dbx_patch._doctor import Diagnosis, doctor, doctor_for_notebooks
 from dbx_patch._fingerprint import fingerprint
 from dbx_patch._mounts import begin_asking, find_mount, hangs
 from dbx_patch._notebook import check_sitecustomize_status
@@ -49,6 +49,7 @@ class Arguments(argparse.Namespace):
     run_for: Callable[[str, Arguments], Result]
     """What runs the command for one interpreter, if it is about interpreters."""
     module: str
+    here: bool
     python: list[str]
     all: bool
     json: bool
@@ -60,6 +61,7 @@ class Arguments(argparse.Namespace):
     wheel: str | None
     sha256: str
     output: Path
+    file: Path | None
     folder: str
     strict: bool
     unwritten: OSError | None = None
@@ -173,9 +175,12 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
         "doctor",
         run_doctor,
         "report why a module can't be imported, and how to fix it",
-        "Traces the import in the interpreter that runs this command, and prints the cause, the evidence, and a "
-        "command that fixes it. Changes nothing. The exit code is 1 if it found a problem.",
+        "On a Databricks node, traces the import in the environment that a new notebook would have, and reports where "
+        "the interpreter that runs this command differs. Elsewhere, and in a notebook's own shell, traces it in that "
+        "interpreter. Prints the cause, the evidence, and a command that fixes it. Changes nothing. The exit code is 1 "
+        "if it found a problem; if a notebook was judged, only the notebook's counts.",
     )
+    command.add_argument("--here", action="store_true", help="ask only the interpreter that runs this command")
     command.add_argument(
         "module", metavar="MODULE", nargs="?", default="", help="the module (default: every one installed editable)"
     )
@@ -202,6 +207,9 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, list[str]]:
         default="",
         help="folder for projects, beside the temporary one (default: the current one, or the user's own, if it is on "
         "a workspace mount)",
+    )
+    command.add_argument(
+        "--output", metavar="FILE", dest="file", type=Path, help="also write the result to FILE, as JSON"
     )
     add_json(command)
     command = add(
@@ -325,7 +333,7 @@ def run_for_one(python: str, arguments: Arguments) -> tuple[str, Result | None]:
         return describe_error(error), None
     if not arguments.json:
         if isinstance(result, installer.Status):
-            text, color = str(result), GREEN if result.live else RED
+            text, color = str(result), GREEN if result.reaches_notebooks or result.is_alone else RED
         else:
             text, color = result.describe(verbose=arguments.verbose), GREEN
         print_result(paint(text, color, sys.stdout), arguments)
@@ -356,7 +364,7 @@ def status(python: str, _: Arguments) -> installer.Status:
 def run_doctor(arguments: Arguments) -> int:
     """Print what the doctor finds."""
     try:
-        report = doctor(arguments.module)
+        report = (doctor if arguments.here else doctor_for_notebooks)(arguments.module)
     except UnicodeEncodeError:
         raise
     except ValueError as error:
@@ -364,9 +372,18 @@ def run_doctor(arguments: Arguments) -> int:
     if arguments.json:
         print_json(report.to_json(), arguments)
     else:
-        for diagnosis in report.diagnoses:
-            print_result(paint(str(diagnosis), GREEN if diagnosis.healthy else RED, sys.stdout), arguments)
+        for heading, diagnoses in report.sections:
+            lines = [heading, *(line for found in diagnoses for line in show_diagnosis(found))]
+            print_result("\n".join(filter(None, lines)), arguments)
+        if report.note:
+            print_line(f"Note: {report.note}.")
     return SUCCESS if report.healthy else FAILURE
+
+
+def show_diagnosis(diagnosis: Diagnosis) -> list[str]:
+    """Return the lines of a diagnosis, with its title in color."""
+    title = paint(diagnosis.title, GREEN if diagnosis.healthy else RED, sys.stdout)
+    return [diagnosis.overview, title, *diagnosis.details]
 
 
 def run_selftest(arguments: Arguments) -> int:
@@ -388,8 +405,15 @@ def run_selftest(arguments: Arguments) -> int:
     except OSError as error:
         print_error(f"The self-test can't start.\n{error}.\nFix: name a folder that can be written in TMPDIR.")
         return FAILURE
+    text = json.dumps(result.to_json(), indent=2)
     if arguments.json:
-        print_json(result.to_json(), arguments)
+        print_result(text, arguments)
+    if arguments.file is not None:
+        try:
+            arguments.file.write_text(f"{text}\n", "utf-8")
+        except OSError as error:
+            print_error(f"Could not write {arguments.file}.\n{error.strerror}.\nFix: name a file that can be written.")
+            return FAILURE
     return SUCCESS if result.passed else FAILURE
 
 
@@ -459,7 +483,10 @@ def print_result(text: str, arguments: Arguments) -> None:
 def write(output: bytes, arguments: Arguments) -> None:
     """Write to stdout. If that fails, the command goes on, and `main` reports it at the end."""
     try:
-        sys.stdout.buffer.write(output)
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.buffer.write(output)
+        else:  # a kernel's, where a wheel task runs a command; it takes text only
+            sys.stdout.write(output.decode(sys.stdout.encoding, "surrogateescape"))
         sys.stdout.flush()
     except OSError as error:
         arguments.unwritten = error

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email import message_from_string
+from html import escape
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from dbx_patch import _html
 from dbx_patch._finders import find_spec, list_paths
 from dbx_patch._mounts import (
     ask_mounts,
@@ -31,7 +33,6 @@ from dbx_patch._mounts import (
     list_folder,
     resolve,
 )
-from dbx_patch.installer import Shown
 from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ NOT_SENT = "/.fuse-mounts/"
 """Where `/Workspace` links to on some clouds. Databricks' code does not send these paths to executors."""
 TAKEN = frozenset({"databricks", "dbruntime", "dlt", "py4j", "pyspark", "scripts", "tests"})
 """Top-level names that Databricks uses itself. A package named `scripts` once stopped every job of a cluster."""
+
+STARTUP_FILES = (".pth", ".start") if sys.version_info >= (3, 15) else (".pth",)
+"""The names of the files that install something editable end with these."""
 
 Style = Literal["path", "finder", "link tree"]
 """How an install makes its project importable: a folder on the path, a finder, or a folder of links to its files."""
@@ -64,7 +68,7 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
-class EditableInstall(Shown):
+class EditableInstall:
     """An editable install in one of the layers on `sys.path`."""
 
     name: str
@@ -103,38 +107,90 @@ class EditableInstall(Shown):
         lines += [f"  unreadable: {root}" for root in self.unreadable]
         return "\n".join([*lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
+    def _repr_html_(self) -> str:
+        """Return it as a table for a notebook."""
+        return _html.page(draw_installs((self,)))
+
+
+class EditableInstalls(tuple[EditableInstall, ...]):  # noqa: SLOT001  # a tuple can have no slot for `refused`
+    """A tuple of editable installs that a notebook shows as a table."""
+
+    refused: tuple[str, ...] = ()
+    """The `.pth` files that are not read, each with the reason: what they install is not known."""
+
+    def __str__(self) -> str:
+        if not self and not self.refused:
+            return "There are no editable installs in the layers on sys.path."
+        return "\n".join([*map(str, self), *(f"not read: {file}" for file in self.refused)])
+
+    def _repr_html_(self) -> str:
+        """Return it as a table for a notebook."""
+        return _html.page(self.draw())
+
+    def draw(self) -> str:
+        """Return it as HTML."""
+        if not self and not self.refused:
+            return f"<p>{self}</p>"
+        refused = "".join(f"<p>{_html.mark(_html.FAILED, 'not read:')} {_html.code(file)}</p>" for file in self.refused)
+        return draw_installs(self) + refused
+
+
+def draw_installs(installs: tuple[EditableInstall, ...]) -> str:
+    """Return editable installs as a table."""
+    rows = []
+    for install in installs:
+        notes = [f"imported instead: {install.shadowed_by.path}"] if install.shadowed_by else []
+        notes += [f"hides: {copy.path}" for copy in install.hides]
+        notes += [*(f"unreadable: {root}" for root in install.unreadable), *install.warnings]
+        rows.append(
+            (
+                _html.mark(_html.PASSED if install.importable else _html.FAILED),
+                escape(f"{install.name} {install.version or ''}".rstrip()),
+                _html.code(", ".join(install.names)),
+                _html.code(install.project or ""),
+                f"{escape(install.style)}<br><small>{escape(install.pth)}</small>",
+                "<br>".join(map(escape, notes)),
+            )
+        )
+    return _html.table(("", "project", "imports", "folder", "installed as", "notes"), rows)
+
 
 @dataclass(frozen=True, slots=True)
-class Verification(Shown):
+class Verification:
     """Whether this process imports what is installed editable."""
 
     ok: bool
-    """Whether every editable install is importable in this process."""
-    installs: tuple[EditableInstall, ...]
+    """Whether every editable install is importable in this process, and every `.pth` file was read."""
+    installs: EditableInstalls
 
     def __str__(self) -> str:
-        if not self.installs:
-            return "There are no editable installs in the layers on sys.path."
-        return "\n".join(map(str, self.installs))
+        return str(self.installs)
+
+    def _repr_html_(self) -> str:
+        """Return it as a table for a notebook."""
+        return _html.page(self.installs.draw())
 
 
-def editable_installs() -> tuple[EditableInstall, ...]:
+def editable_installs() -> EditableInstalls:
     """List the editable installs of every layer on `sys.path`, in its order.
 
     Nothing is imported. Finders are asked what they would find; meson-python's rebuilds its project when it is asked.
     Each mount that an install is on is asked first whether it answers. If it does not, nothing on it is touched.
     """
     begin_asking()
-    return list_installs()
+    installs = EditableInstalls(list_installs())
+    installs.refused = tuple(f"{file}: {error}" for file, error in find_refused())
+    return installs
 
 
 def verify_editable_installs() -> Verification:
     """Return for each editable install whether it is imported, what shadows it, and where else it would fail.
 
-    What is on a mount that does not answer counts as not importable.
+    What is on a mount that does not answer counts as not importable. A `.pth` file that is not read, because any user
+    could change it or because it is no text, may be an editable install's, so it counts as one that is not importable.
     """
     installs = editable_installs()
-    return Verification(all(install.importable for install in installs), installs)
+    return Verification(all(install.importable for install in installs) and not installs.refused, installs)
 
 
 def list_installs() -> tuple[EditableInstall, ...]:
@@ -178,6 +234,21 @@ def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
         groups.setdefault((stem, editable["root"] if several else ""), []).append(editable)
     for editables in groups.values():
         yield Path(editables[0]["pth"]), editables
+
+
+def find_refused(name: str = "") -> Iterator[tuple[str, OSError | ValueError]]:
+    """List the `.pth` and `.start` files that are not read, each with the error; those with a name like `name` first.
+
+    The shim reads no file that other users could change.
+    """
+    for layer in filter(is_folder, find_layers()):
+        files = [file for file in list_folder(layer) if file.endswith(STARTUP_FILES)]
+        for file in sorted(files, key=lambda file: name not in file.replace("-", "_")):
+            path = str(Path(layer, file))
+            try:
+                template.load("editables").read_pth(path)
+            except (OSError, ValueError) as error:
+                yield path, error
 
 
 def describe_install(layer: str, pth: Path, editables: list[Editable]) -> EditableInstall:

@@ -9,12 +9,22 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dbx_patch._verify import HookStatus, check_harmless, check_patched
+from dbx_patch import _html
+from dbx_patch._verify import HookStatus, State, check_harmless, check_patched
 from dbx_patch.sitecustomize_template import template
 
 if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import Event
 
+MARKS: dict[State, str] = {
+    "patched": _html.PASSED,
+    "verified": _html.PASSED,
+    "armed": _html.SKIPPED,
+    "absent": _html.SKIPPED,
+    "missed": _html.FAILED,
+    "incompatible": _html.FAILED,
+}
+"""What a notebook shows before a hook in each state."""
 printed: set[Event] = set()
 """The events of the journal that have been printed."""
 
@@ -39,10 +49,13 @@ class PatchStatus:
         return f"dbx-patch {self.version} is live, from {self.file}" if self.live else "dbx-patch is not live"
 
     def _repr_html_(self) -> str:
-        """Return it as a table, with all text escaped."""
-        cells = [(hook.hook, hook.state, hook.reason) for hook in self.hooks]
-        rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in cells]
-        return f"<p>{escape(self._head())}</p><table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+        """Return it as a table for a notebook."""
+        head = f"<p>{_html.mark(_html.PASSED if self.live else _html.FAILED)} {escape(self._head())}</p>"
+        rows = [
+            (_html.mark(MARKS[each.state], each.state), _html.code(each.hook), escape(each.reason))
+            for each in self.hooks
+        ]
+        return _html.page(head, _html.table(("state", "Databricks' hook", "why"), rows))
 
 
 def patch_dbx(*, verbose: bool = False) -> PatchStatus:

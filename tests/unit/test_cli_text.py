@@ -256,6 +256,19 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_stdout_that_takes_text_only_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel's is like that, and a wheel task runs a command in a kernel."""
+
+    class Printed(io.StringIO):
+        encoding = "utf-8"
+
+    printed = Printed()
+    monkeypatch.setattr(sys, "stdout", printed)
+
+    assert run_command(["init-script", "--version", "1.0"]) == 0
+    assert printed.getvalue().startswith("#!")
+
+
 def test_only_the_first_line_is_colored_and_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")

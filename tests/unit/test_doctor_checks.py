@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from jsonschema import validate
 
-from dbx_patch import _mounts, installer
-from dbx_patch._doctor import Diagnosis, Report, Step, _commands
+from dbx_patch import _inventory, _mounts, installer
+from dbx_patch._doctor import Check, Diagnosis, Report, Step, _commands, _elsewhere, doctor_for_notebooks
 from dbx_patch._doctor import _check_install as install_checks
 from dbx_patch._doctor import _check_module as module_checks
 from dbx_patch._doctor import _check_shim as shim_checks
 from dbx_patch._doctor._case import Case, EditableCase
 from dbx_patch._doctor._checks import EDITABLE_CHECKS, OTHER_CHECKS, PROCESS_CHECKS, diagnose, find_names
+from dbx_patch._doctor._html import MARKS
 from dbx_patch._doctor._report import IMPORTABLE, Cause
 from dbx_patch._doctor._trace import find_stale_folder
 from dbx_patch._finders import LOADERS
-from dbx_patch._inventory import EditableInstall
+from dbx_patch._html import NO_BREAK
+from dbx_patch._inventory import EditableInstall, EditableInstalls, Verification
 from dbx_patch._mounts import MountState, Trouble
+from dbx_patch._process import PatchStatus
 from dbx_patch._verify import HookStatus
 from tests.lab.wheels import REPOSITORY
 
@@ -97,9 +100,9 @@ def cause_of(case: EditableCase) -> Cause:
 
 
 def test_no_check_but_the_last_finds_something_where_nothing_is_wrong(case: EditableCase) -> None:
-    assert [check.__name__ for check in EDITABLE_CHECKS if check(case)] == ["report_unknown"]
-    assert [check.__name__ for check in OTHER_CHECKS if check(Case(module="nothing"))] == ["report_not_installed"]
-    assert [check.__name__ for check in PROCESS_CHECKS if check(Case())] == ["report_nothing_installed"]
+    assert [check.__name__ for _, check in EDITABLE_CHECKS if check(case)] == ["report_unknown"]
+    assert [check.__name__ for _, check in OTHER_CHECKS if check(Case(module="nothing"))] == ["report_not_installed"]
+    assert [check.__name__ for _, check in PROCESS_CHECKS if check(Case())] == ["report_nothing_installed"]
 
 
 def test_editable_copy_is_importable_with_what_fails_elsewhere(case: EditableCase) -> None:
@@ -118,8 +121,9 @@ def test_part_that_a_package_lacks(case: EditableCase) -> None:
 
     assert module_checks.check_missing_part(replace(case, module="testx.functions")) is None
     assert missing is not None
-    assert (missing.cause, missing.summary) == ("no such module", "the package is found, but has no testx.function")
-    assert missing.evidence == (f"package: {found_in(case)}", "similar name: testx.functions")
+    lacks = "the package is found, but has no testx.function; did you mean testx.functions?"
+    assert (missing.cause, missing.summary) == ("no such module", lacks)
+    assert missing.evidence == (f"package: {found_in(case)}",)
 
 
 @pytest.mark.parametrize("name", ["json", "dbruntime", "sys_path_init", "scripts"])
@@ -481,7 +485,7 @@ def test_pth_file_that_is_refused_is_judged_by_its_mode(
     layer.mkdir()
     pth = layer / "testx.pth"
     pth.write_text("/nowhere\n")
-    monkeypatch.setattr(install_checks, "find_layers", lambda: [str(layer)])
+    monkeypatch.setattr(_inventory, "find_layers", lambda: [str(layer)])
     assert install_checks.check_refused_files(Case(module="testx")) is None
 
     make(pth)
@@ -500,7 +504,7 @@ def test_pth_file_that_is_a_link_into_a_world_writable_folder(tmp_path: Path, mo
     folder.chmod(0o777)
     (folder / "testx.pth").touch()
     (layer / "testx.pth").symlink_to(folder / "testx.pth")
-    monkeypatch.setattr(install_checks, "find_layers", lambda: [str(layer)])
+    monkeypatch.setattr(_inventory, "find_layers", lambda: [str(layer)])
 
     found = install_checks.check_refused_files(Case(module="testx"))
 
@@ -540,7 +544,8 @@ def test_package_that_was_renamed_in_its_project(case: EditableCase) -> None:
 
     found = diagnose(case, EDITABLE_CHECKS)
 
-    assert (found.cause, found.evidence) == ("no such module", (*case.lines, "similar name: testy"))
+    assert (found.cause, found.evidence) == ("no such module", case.lines)
+    assert found.summary.endswith(" any more; did you mean testy?")
 
 
 def test_module_that_no_editable_install_offers(case: EditableCase) -> None:
@@ -548,7 +553,36 @@ def test_module_that_no_editable_install_offers(case: EditableCase) -> None:
     close = diagnose(Case(module="testz", installs=case.installs), OTHER_CHECKS)
 
     assert (found.cause, found.healthy) == ("healthy", True)
-    assert (close.cause, close.evidence) == ("not installed", ("similar name: testx",))
+    assert (close.cause, close.summary.partition("; ")[2]) == ("not installed", "did you mean testx?")
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("nmpy", "numpy"),
+        ("Numpy.linalg", "numpy.linalg"),
+        ("scikit_larn", "sklearn"),
+        ("scikit_learn", "sklearn"),
+        ("jsom", "json"),
+        ("nothing_like_it", ""),
+    ],
+)
+def test_importable_name_that_is_close_is_suggested(tmp_path: Path, asked: str, meant: str) -> None:
+    for name in ("numpy", "sklearn"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    info = tmp_path / "scikit_learn-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: scikit-learn\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("sklearn\n")
+    sys.path.append(str(tmp_path))
+    try:
+        found = diagnose(Case(module=asked, path=(str(tmp_path),)), OTHER_CHECKS)
+    finally:
+        sys.path.remove(str(tmp_path))
+
+    assert found.cause == "not installed"
+    assert found.summary.partition("; ")[2] == (meant and f"did you mean {meant}?")
 
 
 # Their order
@@ -648,22 +682,75 @@ ILL = Diagnosis(
     f"a hook refuses it {HOSTILE}",
     (f"evidence {HOSTILE}",),
     f"first {HOSTILE}\nsecond",
-    (Step("hook", HOSTILE, "stops", HOSTILE), Step("root", "/src", "found", HOSTILE)),
+    (Step("hook", HOSTILE, "stops", HOSTILE), Step("root", "", "found", HOSTILE)),
+    (Check("mount", "passed"), Check("shim", "failed"), Check("hooks", "not reached")),
 )
 WELL = Diagnosis("testx", "healthy", "importable from /src/testx.py")
 
 
 def test_text_has_the_fix_on_lines_of_its_own() -> None:
-    ill = Diagnosis("testx", "refused", "it is ignored", ("a.pth",), "!chmod o-w a.pth\nrestart()")
+    ill = Diagnosis("testx", "refused", "it is ignored", ("a.pth",), "!chmod o-w a.pth\nrestart()", checks=ILL.checks)
 
     assert str(Report((WELL, ill))).splitlines() == [
         "testx: importable from /src/testx.py",
+        "✓ mount  ✗ shim  – hooks",  # noqa: RUF001  # the mark
         "testx: it is ignored",
         "  a.pth",
         "  Fix: !chmod o-w a.pth",
         "       restart()",
     ]
     assert str(Diagnosis("", "healthy", "nothing is wrong")) == "this process: nothing is wrong"
+    assert str(Report((WELL,), note="no node")).splitlines()[-1] == "Note: no node."
+
+
+def test_report_on_a_notebook_comes_before_what_differs_here() -> None:
+    ill = Diagnosis("testx", "shim not installed", "the start-up shim is not installed here")
+
+    assert str(Report((ill,), "notebook", "/python", (WELL,))).splitlines() == [
+        "In a new notebook:",
+        "testx: the start-up shim is not installed here",
+        f"In this interpreter, {sys.executable}:",
+        "testx: importable from /src/testx.py",
+    ]
+    assert str(Report((WELL,), "notebook")).splitlines() == ["In a new notebook:", str(WELL)]
+    written = Report((ill,), "notebook", "/python", (WELL,)).to_json()
+    validate(json.loads(json.dumps(written)), SCHEMA)
+    assert (written["judged"], written["python"], written["healthy"]) == ("notebook", "/python", False)
+    assert [found["cause"] for found in written["here"]] == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    ("hangs", "reason"), [(False, "this is no Databricks node: "), (True, "a mount does not answer, ")]
+)
+def test_without_a_notebook_this_interpreter_is_judged_and_the_report_says_why(
+    monkeypatch: pytest.MonkeyPatch, *, hangs: bool, reason: str
+) -> None:
+    monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
+    monkeypatch.setattr(_elsewhere, "any_hangs", lambda: hangs)
+
+    report = doctor_for_notebooks("json")
+
+    assert (report.judged, report.diagnoses[0].cause, report.here) == ("this interpreter", "healthy", ())
+    assert report.note.startswith(reason)
+    assert report.note.endswith("; this interpreter was judged, and notebooks were not")
+    with pytest.raises(ValueError, match="'a b' is neither"):
+        doctor_for_notebooks("a b")
+
+
+def test_each_check_has_its_mark_up_to_the_cause(case: EditableCase) -> None:
+    ill = diagnose(replace(case, shim="stopped"), EDITABLE_CHECKS).checks
+    well = diagnose(replace(case, found=found_in(case)), EDITABLE_CHECKS).checks
+    unknown = diagnose(case, EDITABLE_CHECKS).checks
+
+    names = [check.name for check in ill]
+    at = names.index("shim")
+    assert {check.state for check in ill[:at]} == {"passed"}
+    assert (ill[at].state, {check.state for check in ill[at + 1 :]}) == ("failed", {"not reached"})
+    assert len(names) == len(set(names)) == len({name for name, _ in EDITABLE_CHECKS}) - 1  # the last is the import
+    assert [str(check) for check in well[-2:]] == ["✓ cache", "✓ import"]
+    assert {check.state for check in unknown[:-1]} == {"passed"}
+    assert str(unknown[-1]) == "✗ import"
+    assert [str(check) for check in diagnose(Case(), PROCESS_CHECKS).checks] == ["✓ shim", "✓ mounts", "✓ .pth files"]
 
 
 def test_json_is_what_the_schema_describes() -> None:
@@ -705,12 +792,54 @@ def test_html_is_escaped_and_loads_nothing() -> None:
 
     reader = Reader(document)
     assert reader.open == []
-    assert set(reader.tags) <= {"style", "div", "h4", "span", "code", "ul", "li", "ol", "pre", "b", "br", "small"}
+    blocks = {"style", "div", "h4", "p", "ul", "ol", "li", "pre", "details", "summary"}
+    assert set(reader.tags) <= blocks | {"span", "code", "b", "br", "small"}
     assert reader.attributes <= {"class"}
     assert not re.search(r"https?:|url\(|@import", document)
-    assert reader.text.count(HOSTILE) == 7
-    assert reader.text.count("◀ stops here") == 1
+    assert reader.text.count(HOSTILE) == 7 + 2  # the step that stops the import is shown twice
+    assert reader.text.count("◀ stops here") == 2
     assert "To fix it:first " in reader.text
+
+
+def test_html_has_the_checks_then_the_cause_and_folds_the_way_of_the_import() -> None:
+    document = Report((replace(ILL, steps=(PASSES, *ILL.steps)),))._repr_html_()
+
+    shown, _, folded = document.replace(NO_BREAK, " ").partition("<details>")
+    assert shown.index("✗ shim") < shown.index("a hook refuses it") < shown.index("◀ stops here")
+    assert shown.count('class="step') == 1
+    assert [folded.count(f'class="step {state}">{mark} ') for state, mark in MARKS.items()] == [1, 1, 1]
+    assert len(set(MARKS.values())) == 3
+    assert "(the working folder)" in folded
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        Report((WELL, ILL)),
+        Report((WELL,), "notebook", here=(ILL,), note="x"),
+        Report((Diagnosis("", "healthy", "nothing is wrong"),)),
+        Verification(ok=True, installs=EditableInstalls()),
+        PatchStatus(live=False, version=None, file=None, hooks=()),
+        PatchStatus(live=True, version="1", file="/f", hooks=(HookStatus("a.hook", "armed"),)),
+    ],
+    ids=lambda shown: type(shown).__name__,
+)
+def test_html_has_nothing_empty_and_nothing_of_a_fixed_width(
+    shown: Report | Verification | PatchStatus,
+) -> None:
+    document = shown._repr_html_()
+
+    assert re.findall(r"<(\w+)[^>]*>\s*</\1>", document.replace("<th></th>", "")) == []  # the marks need no head
+    # Every width gives way, and every text can be broken: nothing is wider than the page, however narrow that is.
+    style = document.partition("</style>")[0]
+    assert re.findall(r"(?<!max-)(?:width|nowrap)", style) == []
+    assert re.search(r"\.dbxp \{[^}]*overflow-wrap: anywhere", style)
+    assert re.search(r"\.dbxp pre \{[^}]*white-space: pre-wrap", style)
+    # Colors come from the page, or are mixed with its own: it can be light or dark.
+    assert (
+        re.findall(r"[{;]\s*(?:color|background): (?!inherit|none|#\w+22|#\w+; color: color-mix|color-mix)", style)
+        == []
+    )
 
 
 def test_step_that_stops_the_import_is_marked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 
 from dbx_patch._inventory import (
     EditableInstall,
+    EditableInstalls,
     Shadow,
     Style,
     Verification,
     editable_installs,
     find_warnings,
     names_in_finder,
+    verify_editable_installs,
 )
 
 
@@ -133,7 +136,7 @@ def test_verification_is_printed_for_people() -> None:
         warnings=("it is on the driver only",),
     )
 
-    assert str(Verification(ok=False, installs=(install,))).splitlines() == [
+    assert str(Verification(ok=False, installs=EditableInstalls((install,)))).splitlines() == [
         "testx 0.1.0 (path): shadowed by /above/testx.py",
         "  project: /project",
         "  installed by: /env/site-packages/testx.pth",
@@ -141,4 +144,50 @@ def test_verification_is_printed_for_people() -> None:
         "  unreadable: /project/src: Permission denied",
         "  warning: it is on the driver only",
     ]
-    assert str(Verification(ok=True, installs=())) == "There are no editable installs in the layers on sys.path."
+    assert (
+        str(Verification(ok=True, installs=EditableInstalls()))
+        == "There are no editable installs in the layers on sys.path."
+    )
+
+
+def test_installs_are_a_tuple_that_a_notebook_shows_as_a_table() -> None:
+    install = EditableInstall(
+        name="testx",
+        version=None,
+        project=None,
+        layer="/env/site-packages",
+        pth="/env/site-packages/<testx>.pth",
+        style="path",
+        names=("testx",),
+        importable=True,
+        shadowed_by=None,
+        hides=(),
+        unreadable=(),
+        warnings=(),
+    )
+    installs = EditableInstalls((install,))
+
+    assert (installs, installs[0], list(installs)) == ((install,), install, [install])
+    html = installs._repr_html_()
+    assert html == Verification(ok=True, installs=installs)._repr_html_() == install._repr_html_()
+    assert "&lt;testx&gt;.pth" in html
+    assert "<th>project</th>" in html
+    assert "<th>folder</th>" not in html  # the column would be empty
+    assert pickle.loads(pickle.dumps(installs)) == installs  # our own
+
+
+def test_file_that_is_refused_is_reported_and_not_taken_for_no_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = tmp_path / "site-packages"
+    layer.mkdir()
+    (layer / "testx.pth").write_bytes(b"\0")
+    monkeypatch.setattr(sys, "path", [str(layer)])
+
+    found = verify_editable_installs()
+
+    assert (found.ok, found.installs) == (False, ())
+    assert str(found).startswith(f"not read: {layer}/testx.pth: ")
+    assert f"<code>{layer}/testx.pth: " in found._repr_html_()
+    assert "no editable installs" not in str(found) + found._repr_html_()
+    assert str(editable_installs()) == str(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import posix
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -213,6 +214,16 @@ def fail_step(shim: Any, folder: Path) -> str:
     return "raise_error"
 
 
+def start_loudly(shim: Any, _folder: Path) -> str:
+    posix.environ[b"DBX_PATCH_DEBUG"] = b"1"
+    try:
+        shim.start()
+    finally:
+        del posix.environ[b"DBX_PATCH_DEBUG"]
+        shim.stop()
+    return str(shim.__spec__.origin)
+
+
 PROVOKED: dict[str, Callable[[Any, Path], str]] = {
     "cache unusable": write_nowhere,
     "file refused": refuse_file,
@@ -231,6 +242,7 @@ PROVOKED: dict[str, Callable[[Any, Path], str]] = {
     "root available": let_root_appear,
     "root honored": honor_root,
     "root unavailable": fail_root,
+    "shim started": start_loudly,
     "step failed": fail_step,
 }
 

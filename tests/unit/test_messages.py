@@ -87,6 +87,8 @@ LAYERS = (
     "  __editable__.testx-0.1.0.pth: /Workspace/Users/someone@example.com/testx/src",
     "Databricks' import hooks:",
 )
+WORK = "Editable installs work in notebooks."
+NO_WORK = "Editable installs do not work in notebooks."
 NOT_REACHED = "Notebooks are not reached: they start without the shim."
 PASSED_OVER = "What reaches them could not be used:"
 READ_ONLY = "/usr is on a read-only file system.\nIt is mounted at /usr.\nFix: run `mount -o remount,rw /usr`."
@@ -249,6 +251,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live, and notebooks not reached": (
         status(live=True, slot=3, reaches_notebooks=False, passed_over=[READ_ONLY]),
         [
+            NO_WORK,
             f"dbx-patch 0.2.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
             f"Shim: {SHIM}",
             NOT_REACHED,
@@ -262,6 +265,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live, and notebooks not reached for a reason that can't be seen": (
         status(live=True, slot=3, reaches_notebooks=False),
         [
+            NO_WORK,
             f"dbx-patch 0.2.0 runs in {PYTHON} (slot 3), but notebooks are not reached.",
             f"Shim: {SHIM}",
             NOT_REACHED,
@@ -273,6 +277,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live, and a kernel's sitecustomize came later": (
         status(live=True, reaches_notebooks=False, passed_over=["Kernels import another.\nIt does not load the shim."]),
         [
+            NO_WORK,
             f"dbx-patch 0.2.0 runs in {PYTHON} (slot 2), but notebooks are not reached.",
             f"Shim: {SHIM}",
             NOT_REACHED,
@@ -286,6 +291,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "live for a notebook alone": (
         status(live=True, slot=3, reaches_notebooks=False, notebook=True),
         [
+            "Editable installs work in this notebook only.",
             f"dbx-patch 0.2.0 runs in {PYTHON} (slot 3), in this notebook only.",
             f"Shim: {SHIM}",
             *NOTEBOOK,
@@ -295,11 +301,18 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     ),
     "live": (
         status(live=True),
-        [f"dbx-patch 0.2.0 is live in {PYTHON} (slot 2).", f"Shim: {SHIM}", *LAYERS, "  sys_path_init: armed"],
+        [
+            WORK,
+            f"dbx-patch 0.2.0 is live in {PYTHON} (slot 2).",
+            f"Shim: {SHIM}",
+            *LAYERS,
+            "  sys_path_init: armed",
+        ],
     ),
     "live, with mounts": (
         status(live=True, mounts=dict(zip(("/Workspace", "/Volumes", "/dbfs", "/mnt/x"), WORDS.values(), strict=True))),
         [
+            WORK,
             f"dbx-patch 0.2.0 is live in {PYTHON} (slot 2).",
             f"Shim: {SHIM}",
             *LAYERS[:2],
@@ -312,11 +325,12 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     ),
     "not installed": (
         status(version=None, slot=None, file=None),
-        [f"dbx-patch is not installed for {PYTHON}.", f"Fix: run `{INSTALL}`.", *LAYERS, "  sys_path_init"],
+        [NO_WORK, f"dbx-patch is not installed for {PYTHON}.", f"Fix: run `{INSTALL}`.", *LAYERS, "  sys_path_init"],
     ),
     "turned off": (
         status(disabled=True),
         [
+            NO_WORK,
             f"dbx-patch 0.2.0 is installed for {PYTHON}, and turned off by DBX_PATCH_DISABLE.",
             f"Shim: {SHIM}",
             "Fix: unset DBX_PATCH_DISABLE.",
@@ -327,6 +341,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "shadowed": (
         status(shadowed_by=FOREIGN),
         [
+            NO_WORK,
             f"dbx-patch 0.2.0 is installed for {PYTHON}, but not live.",
             f"Shim: {SHIM}",
             f"{FOREIGN} comes before it on the path, and does not load it.",
@@ -338,6 +353,7 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
     "damaged": (
         status(version=None),
         [
+            NO_WORK,
             f"dbx-patch (unknown version) is installed for {PYTHON}, but not live.",
             f"Shim: {SHIM}",
             "This file or one of its parts is missing or broken.",
@@ -369,11 +385,9 @@ def test_result_prints(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_result_in_a_notebook_is_the_same_text_escaped() -> None:
     result = Uninstallation("/a&b<c>/python")
+    escaped = str(result).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
-    assert (
-        result._repr_html_()
-        == f"<pre>{str(result).replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}</pre>"
-    )
+    assert result._repr_html_() == f'<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{escaped}</pre>'
 
 
 @pytest.mark.parametrize("result", [installation(2, changed=CHANGED), Uninstallation(PYTHON, CHANGED)])

@@ -34,18 +34,18 @@ FAILED = Row(
     "it raised ImportError",
     "<b>/home/me</b>",
 )
-SPARED = Row("pip", "fresh interpreter", "/tmp/x", "not applicable", "pip installs into /home/me/lib: no")
-RESULT = SelfTest("dbx-patch is live.", ("/tmp", "/home/me"), (PASSED, FAILED, SPARED))
+SPARED = Row("pip", "fresh interpreter", "/tmp/x", "not applicable", "it could not be tried: /home/me and, (you)/x")
+RESULT = SelfTest("It is live.\nPython: /home/me/a me/python", ("/tmp", "/home/a me"), (PASSED, FAILED, SPARED))
 
 
 def test_text_has_a_line_for_each_row_with_the_reason() -> None:
     lines = str(RESULT).splitlines()
 
-    assert lines[2:4] == ["  /tmp", "  /home/me"]
+    assert lines[3:5] == ["  /tmp", "  /home/a me"]
     rows = [line for line in lines if line[:1] in "✓✗\N{EN DASH}"]
     assert [row[0] for row in rows] == ["✓", "✗", "\N{EN DASH}", "✗"]
     assert "0.10 s     \N{EN DASH}  fresh interpreter, /databricks/python" in rows[0]
-    assert "pip installs into /home/me/lib: no" in rows[2]
+    assert "it could not be tried: /home/me and, (you)/x" in rows[2]
     assert lines[lines.index(rows[1]) + 1] == "    <b>/home/me</b>"
     assert rows[3] == "✗ Self-test of dbx-patch: 1 passed, 1 failed, 1 not applicable."
 
@@ -63,7 +63,10 @@ def test_json_has_the_fingerprint_and_nothing_private() -> None:
 
     assert found["fingerprint"]["schema"] == 2
     del found["fingerprint"]
-    assert "/me" not in str(found)
+    found = replace(RESULT, left=("Permission denied: /home/me, me",)).to_json() | {"fingerprint": {}}
+    assert [word for word in ("/me", "a me", "you", ", me") if word in str(found)] == []
+    assert found["left"] == ["Permission denied: /home/<redacted>"]
+    assert found["live"] == "It is live.\nPython: /home/<redacted>"
     assert [row["place"] for row in found["promises"]] == [PASSED.place, "/Workspace/<redacted>", "/tmp/<redacted>"]
     assert found["promises"][1]["detail"] == "it raised ImportError"
     assert found["promises"][0]["mount_calls"] is None
@@ -137,7 +140,7 @@ def test_what_can_not_be_removed_is_reported(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("shutil.rmtree", fail)
 
-    assert scratch.remove() == (f"{tmp_path}/dbx_patch_selftest_{scratch.token}_1: Permission denied",)
+    assert scratch.remove() == (f"Permission denied: {tmp_path}/dbx_patch_selftest_{scratch.token}_1",)
 
 
 def test_process_forgets_the_projects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,15 +168,16 @@ def test_process_forgets_the_projects(monkeypatch: pytest.MonkeyPatch) -> None:
     ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit)]
 )
 def test_first_signal_ends_and_further_ones_are_ignored(number: signal.Signals, error: type[BaseException]) -> None:
-    before = signal.getsignal(number)
+    before, removed = signal.getsignal(number), False
 
     with pytest.raises(error), Interrupts():  # noqa: PT012  # what happens afterwards is the point
         try:
             os.kill(os.getpid(), number)
         finally:
             os.kill(os.getpid(), number)
+            removed = True
 
-    assert signal.getsignal(number) == before
+    assert (signal.getsignal(number), removed) == (before, True)
 
 
 def test_signal_during_the_removal_waits_for_its_end() -> None:
@@ -207,7 +211,7 @@ def run_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, attempt: Callable[[
         (
             OSError(28, "No space left on device", "/a/file"),
             "not applicable",
-            "it could not be tried: No space left on device (/a/file)",
+            "it could not be tried: No space left on device: /a/file",
         ),
     ],
 )

@@ -113,5 +113,8 @@ def test_status_is_printed_as_lines_and_drawn_as_an_escaped_table() -> None:
         "  a_hook.find_spec: incompatible: <script>",
     ]
     html = status._repr_html_()
-    assert "<td>a_hook.find_spec</td><td>incompatible</td><td>&lt;script&gt;</td>" in html
+    assert (
+        "✗\N{NO-BREAK SPACE}incompatible</span></td><td><code>a_hook.find_spec</code></td><td>&lt;script&gt;</td>"
+        in html
+    )
     assert str(PatchStatus(live=False, version=None, file=None, hooks=())) == "dbx-patch is not live"

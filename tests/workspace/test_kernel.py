@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dbx_patch._html import PASSED
 from tests.lab.missing import missing
 from tests.lab.node import OFF
 from tests.lab.wheels import FetchError
@@ -102,3 +103,4 @@ def test_quick_start_runs_to_its_end(crowded: Workspace) -> None:
     texts = [cell.text for cell in cells]
     assert texts.count(f"function1 of {project}/src/testx/functions.py\n") == 2
     assert [cell.died for cell in cells].count(True) == 1
+    assert cells[-1].updates[-1].startswith(f"{PASSED} Self-test")

@@ -10,11 +10,12 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from dbx_patch._html import PASSED
 from tests.lab.kernel import read_cells
 from tests.lab.missing import missing
 from tests.lab.node import OFF
@@ -56,6 +57,12 @@ pytestmark = [
 ]
 
 EXAMPLE = REPOSITORY / "docs/examples/serverless-project"
+SELFTESTS = REPOSITORY / "docs/examples/selftest-bundle"
+WIDGETS = """\
+from types import SimpleNamespace
+dbutils = SimpleNamespace(widgets=SimpleNamespace(get={}.get))
+"""
+"""Stands in for `dbutils`, which gives a notebook the parameters of its task."""
 MAIN = "def main():\n    from {package} import module\n    print(module.__file__)\n"
 ENTRY_POINT = '[project.scripts]\nrun = "{package}.task:main"\n'
 BY_PATH = Project(
@@ -331,6 +338,7 @@ def test_quick_start_runs_to_its_end(lab: Lab, quick: str, has_wheel: bool) -> N
 
     assert [cell.text for cell in cells].count(quick) == 2
     assert [cell.died for cell in cells].count(True) == 1
+    assert cells[-1].updates[-1].startswith(f"{PASSED} Self-test")
 
 
 # The self-test
@@ -355,6 +363,47 @@ def test_selftest_proves_the_wheel_to_the_user(lab: Lab, after: Environment, env
     [own] = select_layers(result, "passed")
     assert own.startswith(OWN)
     assert len(select_layers(result, "not applicable")) == 4
+
+
+def test_selftest_bundle_runs(lab: Lab) -> None:
+    """Its notebook, script task and wheel task, with the dependencies that it names. The pipeline is not run."""
+    folder = lab.workspace.node.project("selftest_bundle")
+    shutil.copytree(SELFTESTS, lab.workspace.outside(folder))
+    bundle = yaml.safe_load((SELFTESTS / "databricks.yml").read_text())
+    jobs = bundle["resources"]["jobs"]
+    values = {f"${{var.{name}}}": str(made["default"]) for name, made in bundle["variables"].items()}
+    (cell,) = read_cells(SELFTESTS / "notebooks/serverless.ipynb")
+    environment = make_environment(lab.workspace)
+    values["${var.results}"] = f"{environment.environment}/tmp"
+
+    def find(name: str, kind: str) -> dict[str, Any]:
+        (task,) = jobs[name]["tasks"]
+        if "environment_key" in task:
+            (spec,) = [each["spec"] for each in jobs[name]["environments"]]
+            assert [resolve(line, values) for line in spec["dependencies"]] == [lab.wheel]
+        settings: dict[str, Any] = json.loads(resolve(json.dumps(task[kind]), values))
+        return settings
+
+    environment.install(lab.wheel)
+    with late_mount(environment) as kernel:
+        parameters = find("serverless_notebook", "notebook_task")["base_parameters"]
+        assert kernel.run(WIDGETS.format(parameters)).error == ""
+        output = kernel.run(cell)
+        assert output.error == ""
+        assert "Everything that it wrote was removed." in output.html[-1]
+    with late_mount(environment) as kernel:
+        task = find("serverless_script", "spark_python_task")
+        words = f"import sys; sys.argv = {['', *task['parameters']]}\n"
+        assert kernel.run(words + run_script(folder / task["python_file"])).error == ""
+    with late_mount(environment) as kernel:
+        task = find("serverless_wheel", "python_wheel_task")
+        words = f"import sys; sys.argv = {['', *task['parameters']]}\n"
+        assert kernel.run(words + run_entry_point(task["package_name"], task["entry_point"])).error == ""
+
+    for name in ("serverless_notebook", "serverless_script", "serverless_wheel"):
+        result = json.loads(lab.workspace.outside(Path(values["${var.results}"], f"{name}.json")).read_text())
+        assert result["passed"], result
+        assert {row["state"] for row in result["promises"]} == {"passed", "not applicable"}
 
 
 # The example

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from dbx_patch._doctor._case import Case, EditableCase, describe_editable
@@ -13,11 +12,9 @@ from dbx_patch._doctor._check_mount import check_mount, diagnose_mount
 from dbx_patch._doctor._commands import in_notebook, install_from, pip_install, restart_python, shell
 from dbx_patch._doctor._pth_lines import read_editables
 from dbx_patch._doctor._report import Diagnosis
-from dbx_patch._inventory import find_layers
+from dbx_patch._inventory import find_refused
 from dbx_patch._mounts import Trouble, find_mount, follow, is_folder, list_folder
-from dbx_patch.sitecustomize_template import template
 
-STARTUP_FILES = (".pth", ".start") if sys.version_info >= (3, 15) else (".pth",)
 WORLD_WRITABLE = 0o002
 
 
@@ -130,33 +127,21 @@ def check_nameless_installs(case: Case) -> Diagnosis | None:
 
 def check_refused_files(case: Case) -> Diagnosis | None:
     """Check for a `.pth` file that is not trusted or can't be read: it may be the one that offers the module."""
-    for pth in list_pth_files(case.top):
-        try:
-            template.load("editables").read_pth(pth)
-        except PermissionError as error:
-            summary = "this user has no permission to read a .pth file that may offer it"
+    for pth, error in find_refused(case.top):
+        which = "a .pth file that may offer it" if case.module else "a .pth file"
+        if isinstance(error, PermissionError):
+            summary = f"this user has no permission to read {which}"
             command = shell("chmod", "a+r", pth, restart=True)
             return Diagnosis(case.module, "unreadable", summary, (f"{pth}: {error.strerror}",), command)
-        except (OSError, ValueError) as error:
-            writable = find_world_writable(Path(pth))
-            evidence = (f"{pth}: {error}",)
-            if writable:
-                summary = "a .pth file that may offer it is ignored, because any user can change it"
-                command = shell("chmod", "o-w", str(writable), restart=True)
-            else:
-                summary = "a .pth file that may offer it is not a regular text file; install its project again"
-                command = install_from("the folder of its project")
-            return Diagnosis(case.module, "refused", summary, evidence, command)
+        writable = find_world_writable(Path(pth))
+        if writable:
+            summary = f"{which} is ignored, because any user can change it"
+            command = shell("chmod", "o-w", str(writable), restart=True)
+        else:
+            summary = f"{which} is not a regular text file; install its project again"
+            command = install_from("the folder of its project")
+        return Diagnosis(case.module, "refused", summary, (f"{pth}: {error}",), command)
     return None
-
-
-def list_pth_files(name: str) -> Iterator[str]:
-    """List the `.pth` and `.start` files of each layer, those with a name like the module's first."""
-    for layer in filter(is_folder, find_layers()):
-        files = [file for file in list_folder(layer) if file.endswith(STARTUP_FILES)]
-        yield from (
-            str(Path(layer, file)) for file in sorted(files, key=lambda file: name not in file.replace("-", "_"))
-        )
 
 
 def find_world_writable(pth: Path) -> Path | None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from collections.abc import Iterable
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from dbx_patch._doctor._case import Case, EditableCase
 from dbx_patch._doctor._check_shim import show
@@ -23,11 +27,14 @@ from dbx_patch._doctor._commands import (
 from dbx_patch._doctor._report import IMPORTABLE, Cause, Diagnosis
 from dbx_patch._doctor._trace import find_package_folder
 from dbx_patch._finders import finds
-from dbx_patch._inventory import TAKEN, find_layer, find_warnings, is_inside
+from dbx_patch._inventory import TAKEN, find_layer, find_warnings, is_inside, read, read_header
 from dbx_patch._mounts import list_folder
 from dbx_patch._verify import HARMLESS
 from dbx_patch.sitecustomize_template import template
 
+LIKE = 0.75
+"""How much of two names is the same if one may be a slip of the other: `nmpy` and `numpy` have 0.89, `json` and `toml`
+0.25."""
 RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*template.HOOKS, *HARMLESS)))
 """Top-level names of Python and of Databricks. Moving such a module away would stop the interpreter or the cluster."""
 
@@ -83,9 +90,9 @@ def check_missing_part(case: Case) -> Diagnosis | None:
         return None
     package, _, name = missing.rpartition(".")
     folder = find_package_folder(case.found).joinpath(*missing.split(".")[1:-1])
-    similar = difflib.get_close_matches(name, [entry.partition(".")[0] for entry in list_folder(str(folder))], 1)
-    evidence = (f"package: {case.found}", *(f"similar name: {package}.{match}" for match in similar))
-    return Diagnosis(case.module, "no such module", f"the package is found, but has no {missing}", evidence)
+    similar = find_close(name, {entry.partition(".")[0] for entry in list_folder(str(folder))} - {name})
+    summary = f"the package is found, but has no {missing}{suggest(similar and f'{package}.{similar}')}"
+    return Diagnosis(case.module, "no such module", summary, (f"package: {case.found}",))
 
 
 def check_stale_cache(case: Case) -> Diagnosis | None:
@@ -177,10 +184,10 @@ def check_renamed_package(case: EditableCase) -> Diagnosis | None:
     there = sorted({Path(name).stem for root in case.roots for name in list_folder(root)})
     if not case.roots or case.top in there:
         return None
-    similar = tuple(f"similar name: {name}" for name in difflib.get_close_matches(case.top, there, 1))
-    summary = "the install offers it, but the project's folder does not have it any more"
+    lost = "the install offers it, but the project's folder does not have it any more"
+    summary = f"{lost}{suggest(find_close(case.top, there))}"
     command = pip_install("-e", case.install.project or case.roots[0])
-    return Diagnosis(case.module, "no such module", summary, (*case.lines, *similar), command)
+    return Diagnosis(case.module, "no such module", summary, case.lines, command)
 
 
 def report_unknown(case: EditableCase) -> Diagnosis:
@@ -190,10 +197,52 @@ def report_unknown(case: EditableCase) -> Diagnosis:
 
 def report_not_installed(case: Case) -> Diagnosis:
     """Report that nothing offers the module."""
-    names = sorted({name for install in case.installs for name in install.names})
-    similar = tuple(f"similar name: {name}" for name in difflib.get_close_matches(case.module, names, 1))
-    summary = f"nothing on sys.path of {sys.executable} has it"
-    return Diagnosis(case.module, "not installed", summary, similar, install_from("the folder of its project"))
+    summary = f"nothing on sys.path of {sys.executable} has it{suggest(find_similar(case))}"
+    return Diagnosis(case.module, "not installed", summary, (), install_from("the folder of its project"))
+
+
+def suggest(name: str) -> str:
+    """Return the end of a summary: a name that may be meant, if there is one."""
+    return f"; did you mean {name}?" if name else ""
+
+
+def find_similar(case: Case) -> str:
+    """Return an importable module whose name is close to one that is not, or that its distribution offers; or nothing.
+
+    pip's names differ from those that are imported: `scikit-learn` offers `sklearn`.
+    """
+    editable = find_close(case.top, (name for install in case.installs for name in install.names))
+    if editable:
+        return editable + case.module[len(case.top) :]
+    importable = sys.stdlib_module_names.union(*(list_importable(entry or ".") for entry in case.path))
+    meant = {name: name for name in importable if not name.startswith("_") and name != case.top}
+    for distribution in metadata.distributions(path=list(case.path)):
+        name = canonicalize_name(read_header(distribution, "Name")).replace("-", "_")
+        for offered in list_offered(distribution):
+            if offered in meant:
+                meant.setdefault(name, offered)
+    close = case.top if case.top in meant else find_close(case.top, meant)
+    return meant.get(close, "") + case.module[len(case.top) :] if close else ""
+
+
+def list_importable(folder: str) -> set[str]:
+    """Return the names in a folder that can be modules. The folder is only listed: it can be on a mount."""
+    suffixes = (".py", *EXTENSION_SUFFIXES)
+    names = {name.partition(".")[0] for name in list_folder(folder) if "." not in name or name.endswith(suffixes)}
+    return set(filter(str.isidentifier, names))
+
+
+def list_offered(distribution: metadata.Distribution) -> list[str]:
+    """List the top-level names that a distribution has in its layer, those of files that are no modules among them."""
+    files = read(distribution, "RECORD").splitlines()
+    found = (line.partition(",")[0].partition("/")[0].removesuffix(".py") for line in files)
+    return read(distribution, "top_level.txt").split() or list(dict.fromkeys(found))
+
+
+def find_close(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like another one, whatever their case; empty if none is like it."""
+    lower = {each.lower(): each for each in known}
+    return next((lower[each] for each in difflib.get_close_matches(name.lower(), sorted(lower), 1, LIKE)), "")
 
 
 def find_missing_part(module: str, found: str) -> str:

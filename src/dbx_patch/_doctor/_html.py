@@ -1,55 +1,72 @@
-"""Draws a report as HTML for a notebook: no script, nothing loaded from elsewhere, and every text escaped."""
+"""Draws a report as HTML for a notebook."""
 
 from __future__ import annotations
 
 from html import escape
 
+from dbx_patch import _html
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dbx_patch._doctor._report import Diagnosis, Report, Step
 
-STYLE = """
-<style>
-.dbxp {font: 14px/1.5 system-ui, sans-serif; max-width: 60em; overflow-wrap: anywhere}
-.dbxp code, .dbxp pre {font: 12.5px/1.5 ui-monospace, monospace; color: inherit; background: none}
-.dbxp h4 {margin: .8em 0 .3em; font-size: 16px}
-.dbxp ul {margin: .2em 0; padding-left: 1.3em}
-.dbxp ol {list-style: none; margin: .8em 0; padding: 0}
-.dbxp li.step {padding: .15em .7em; border-left: 4px solid #2e9e4f88}
-.dbxp li.found {border-color: #2e9e4f; background: #2e9e4f22}
-.dbxp li.stops {border-color: #d64545; background: #d6454522}
-.dbxp .good {color: #2e9e4f} .dbxp .bad {color: #d64545}
-.dbxp pre {margin: .3em 0; padding: .5em .8em; border: 1px solid #8a8a8a88; border-radius: 6px; user-select: all;
-  white-space: pre-wrap}
-.dbxp small {opacity: .75}
-</style>
-"""
-"""Colours that are legible on a light and on a dark background. Everything else is inherited from the page."""
-GOOD, BAD = "✔", "✘"
+MARKS = {"passes": "·", "found": _html.PASSED, "stops": _html.FAILED}
 STOPS_HERE = "◀ stops here"
 
 
 def draw_report(report: Report) -> str:
     """Return a report as HTML."""
-    return f'{STYLE}<div class="dbxp">' + "".join(map(draw_diagnosis, report.diagnoses)) + "</div>"
+    parts = [
+        part
+        for title, found in report.sections
+        for part in (f"<h3>{escape(title)}</h3>" if title else "", *map(draw_diagnosis, found))
+    ]
+    return _html.page(*parts, f"<p>Note: {escape(report.note)}.</p>" if report.note else "")
 
 
 def draw_diagnosis(diagnosis: Diagnosis) -> str:
-    """Return a diagnosis as HTML, with the step that stops the import marked and the command ready to be copied."""
-    mark = f'<span class="good">{GOOD}</span>' if diagnosis.healthy else f'<span class="bad">{BAD}</span>'
-    name = f"<code>{escape(diagnosis.module)}</code>: " if diagnosis.module else ""
-    evidence = "".join(f"<li><code>{escape(line)}</code></li>" for line in diagnosis.evidence)
-    parts = [f"<h4>{mark} {name}{escape(diagnosis.summary)}</h4>", f"<ul>{evidence}</ul>" if evidence else ""]
-    if diagnosis.command:
-        parts.append(f"To fix it:<pre>{escape(diagnosis.command)}</pre>")
-    if diagnosis.steps:
-        steps = "".join(draw_step(step, culprit=step is diagnosis.culprit) for step in diagnosis.steps)
-        parts.append(f"<ol>{steps}</ol>")
-    return "".join(parts)
+    """Return a diagnosis as HTML: the result of every check, then the one cause, with the command ready to be copied.
+
+    Of the places that the import passes through, only the one where it ends is shown. A click shows the others.
+    """
+    mark = _html.PASSED if diagnosis.healthy else _html.FAILED
+    checks = " ".join(_html.mark(each.mark, escape(each.name), "check") for each in diagnosis.checks)
+    fix = f"To fix it:<pre>{escape(diagnosis.command)}</pre>" if diagnosis.command else ""
+    return "".join(
+        (
+            f"<h4>{_html.mark(mark)} {_html.code(diagnosis.module) or 'this process'}</h4>",
+            f"<p>{checks}</p>" if checks else "",
+            f"<p><b>{escape(diagnosis.summary)}</b></p>",
+            _html.bullets(map(_html.code, diagnosis.evidence)),
+            fix,
+            draw_way(diagnosis),
+        )
+    )
+
+
+def draw_way(diagnosis: Diagnosis) -> str:
+    """Return the steps of the import: the one where it ends, and all of them folded away."""
+    steps, end = diagnosis.steps, find_end(diagnosis)
+    shown = f"<ol>{draw_step(end, culprit=end is diagnosis.culprit)}</ol>" if end else ""
+    if not steps or (end and len(steps) == 1):
+        return shown
+    every = "".join(draw_step(step, culprit=step is diagnosis.culprit) for step in steps)
+    return shown + _html.fold(name_way(diagnosis), f"<ol>{every}</ol>")
+
+
+def find_end(diagnosis: Diagnosis) -> Step | None:
+    """Return the step that stops the import, or else the one that finds the module."""
+    return diagnosis.culprit or next((step for step in diagnosis.steps if step.state == "found"), None)
+
+
+def name_way(diagnosis: Diagnosis) -> str:
+    """Return the title of all steps."""
+    return f"All {len(diagnosis.steps)} places that the import passes through"
 
 
 def draw_step(step: Step, *, culprit: bool) -> str:
     """Return one step as an item of the list."""
-    mark = f' <b class="bad">{STOPS_HERE}</b>' if culprit else ""
+    here = f' <b class="bad">{STOPS_HERE}</b>' if culprit else ""
     detail = f"<br><small>{escape(step.detail)}</small>" if step.detail else ""
-    return f'<li class="step {step.state}">{step.kind} <code>{escape(step.place)}</code>{mark}{detail}</li>'
+    place = f"<code>{escape(step.place)}</code>" if step.place else "(the working folder)"
+    return f'<li class="step {step.state}">{MARKS[step.state]} {step.kind} {place}{here}{detail}</li>'

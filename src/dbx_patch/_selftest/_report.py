@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from dbx_patch._doctor._html import STYLE
+from dbx_patch import _html
 from dbx_patch._fingerprint import fingerprint
 from dbx_patch._fingerprint._redact import redact
 
 State = Literal["passed", "failed", "not applicable"]
-MARKS: dict[State, str] = {"passed": "✓", "failed": "✗", "not applicable": "\N{EN DASH}"}
-UNKNOWN = "\N{EN DASH}"
-"""What the table has where mount calls can't be known."""
-COLORS: dict[State, str] = {"passed": "good", "failed": "bad", "not applicable": "more"}
+MARKS: dict[State, str] = {"passed": _html.PASSED, "failed": _html.FAILED, "not applicable": _html.SKIPPED}
 SCHEMA = 1
 """The version of the JSON's layout. It changes when something is renamed or removed."""
-PATH = re.compile(r"/[^\s'\",;:()`]*")
-"""A path in a text of ours."""
-TABLE_STYLE = """
-<style>
-.dbxp table {border-collapse: collapse} .dbxp .more {opacity: .6}
-.dbxp td, .dbxp th {padding: .15em .6em; text-align: left; vertical-align: top; background: none; color: inherit}
-.dbxp .number {text-align: right} .dbxp th, .dbxp .number {white-space: nowrap}
-</style>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +29,7 @@ class Row:
     """The layer that a project was installed into, or the folder that it was in."""
     state: State
     detail: str = ""
-    """What was found instead, or why it is not applicable."""
+    """What was found instead, or why it is not applicable. If it names a path, it ends with that."""
     evidence: str = ""
     """The text of an error. It can name anything, so it is not in the JSON."""
     seconds: float = 0.0
@@ -58,7 +45,7 @@ class Row:
     @property
     def calls(self) -> str:
         """The calls to the mount as a text."""
-        return UNKNOWN if self.mount_calls is None else str(self.mount_calls)
+        return _html.SKIPPED if self.mount_calls is None else str(self.mount_calls)
 
     def __str__(self) -> str:
         head = f"{MARKS[self.state]} {self.promise:<23}"
@@ -67,13 +54,15 @@ class Row:
         head += f" {self.seconds:5.2f} s {self.calls:>5}  {self.process}, {self.place}"
         return "\n".join([head, *(f"    {line}" for line in self.found.splitlines())])
 
-    def draw(self) -> str:
-        """Return it as a row of an HTML table."""
+    def draw(self) -> tuple[str, ...]:
+        """Return the cells of its row in the HTML table."""
         more = f"<br><small>{escape(self.found)}</small>" if self.found else ""
         return (
-            f'<tr><td class="{COLORS[self.state]}">{MARKS[self.state]}</td><td>{escape(self.promise)}{more}</td>'
-            f'<td class="number">{self.seconds:.2f} s</td><td class="number">{self.calls}</td>'
-            f"<td>{escape(self.process)}, <code>{escape(self.place)}</code></td></tr>"
+            _html.mark(MARKS[self.state]),
+            f"{escape(self.promise)}{more}",
+            f"{self.seconds:.2f} s",
+            "" if self.mount_calls is None else str(self.mount_calls),
+            f"{escape(self.process)}, {_html.code(self.place)}",
         )
 
 
@@ -82,12 +71,12 @@ class SelfTest:
     """Which promises hold in the place where the self-test ran."""
 
     live: str
-    """Which shim runs in a fresh interpreter and in this process."""
+    """Which shim runs in a fresh interpreter and in this process. A line that names a path ends with it."""
     folders: tuple[str, ...]
     """The folders that were written to."""
     rows: tuple[Row, ...]
     left: tuple[str, ...] = ()
-    """What could not be removed, each with the reason."""
+    """What could not be removed: the reason, and the path."""
 
     @property
     def passed(self) -> bool:
@@ -119,9 +108,9 @@ class SelfTest:
             {
                 "promise": row.promise,
                 "process": row.process,
-                "place": redact_paths(row.place),
+                "place": redact(row.place),
                 "state": row.state,
-                "detail": redact_paths(row.detail),
+                "detail": redact_lines(row.detail),
                 "seconds": round(row.seconds, 3),
                 "mount_calls": row.mount_calls,
             }
@@ -130,10 +119,10 @@ class SelfTest:
         return {
             "schema": SCHEMA,
             "passed": self.passed,
-            "live": redact_paths(self.live),
-            "folders": [redact_paths(folder) for folder in self.folders],
+            "live": redact_lines(self.live),
+            "folders": [redact(folder) for folder in self.folders],
             "promises": rows,
-            "left": [redact_paths(each) for each in self.left],
+            "left": [redact_lines(each) for each in self.left],
             "fingerprint": fingerprint(),
         }
 
@@ -146,15 +135,16 @@ def describe_start(live: str, folders: tuple[str, ...]) -> str:
 
 def draw(live: str, folders: Iterable[str], rows: Iterable[Row], end: str) -> str:
     """Return the table as HTML. `end` is what is below it: the summary, or what is being tried."""
-    listed = ", ".join(f"<code>{escape(folder)}</code>" for folder in folders)
-    head = "<tr><th></th><th>promise</th><th>time</th><th>mount calls</th><th>where</th></tr>"
-    below = "<br>".join(map(escape, end.splitlines()))
-    return (
-        f'{STYLE}{TABLE_STYLE}<div class="dbxp"><p>{escape(live)}<br><small>It writes to {listed}, and removes what it '
-        f"wrote.</small></p><table>{head}{''.join(row.draw() for row in rows)}</table><p>{below}</p></div>"
+    listed = ", ".join(map(_html.code, folders))
+    start, below = ("<br>".join(map(escape, text.splitlines())) for text in (live, end))
+    return _html.page(
+        f"<p>{start}<br><small>It writes to {listed}, and removes what it wrote.</small></p>",
+        _html.table(("", "promise", "time", "mount calls", "where"), [row.draw() for row in rows]),
+        f"<p>{below}</p>",
     )
 
 
-def redact_paths(text: str) -> str:
-    """Return a text of ours with each path redacted."""
-    return PATH.sub(lambda found: redact(found[0]) or "", text)
+def redact_lines(text: str) -> str:
+    """Return a text of ours with each path redacted: a line has one at its end, or none."""
+    parts = (line.partition("/") for line in text.splitlines())
+    return "\n".join(head + (redact(slash + path) or "") for head, slash, path in parts)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dbx_patch import installer
-from dbx_patch._mounts import ask_mounts, begin_asking, describe, find_mount, find_state, resolve
+from dbx_patch._mounts import WORDS, ask_mounts, begin_asking, find_mount, find_state, resolve
 from dbx_patch._process import find_shim
 from dbx_patch._selftest._processes import LIMIT, BrokenError, Fresh, Here
 from dbx_patch._selftest._promises import PROMISES, THIS_PROCESS_ONLY, Layer, NotApplicableError, Promise, Trial
@@ -80,7 +80,7 @@ class Drawing(Watcher):
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
-        self.update(draw(self.live, self.folders, self.rows, f"{len(self.rows)} of about {len(PROMISES)} …"))
+        self.update(draw(self.live, self.folders, self.rows, f"{len(self.rows)} done …"))
 
     def end(self, result: SelfTest) -> None:
         self.update(result.summary)
@@ -175,7 +175,7 @@ class Place:
             try:
                 self.workspace = self.scratch.make_base(self.workspace)
             except OSError as error:
-                self.workspace, self.no_workspace = None, f"{self.workspace} can't be written: {error.strerror}"
+                self.workspace, self.no_workspace = None, f"the folder can't be written: {error.strerror}"
 
     def try_all(self) -> Iterator[Row]:
         """Try each promise in each place that it is for."""
@@ -207,7 +207,7 @@ class Place:
         """Raise NotApplicableError if a promise can't be tried in a layer."""
         reason = layer.obstacle
         if self.hanging:
-            reason = f"the mount {self.hanging} does not answer, and imports wait for it"
+            reason = f"imports could wait for a mount that does not answer: {self.hanging}"
         elif promise.process == "here" and not self.here:
             reason = NO_NOTEBOOK
         elif promise.process == "fresh" and self.is_here_only:
@@ -234,7 +234,7 @@ class Place:
         except BrokenError as error:
             state, (detail, evidence) = "failed", error.args
         except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
+            place = f": {error.filename}" if error.filename else ""
             state, detail = "not applicable", f"it could not be tried: {error.strerror}{place}"
         except subprocess.TimeoutExpired:
             state, detail = "failed", f"it did not end within {LIMIT:.0f} seconds"
@@ -264,13 +264,13 @@ def look_around(folder: str, *, here: bool) -> Place:
         for path in dict.fromkeys(found["path"])
         if template.is_layer(path)
     ]
-    live = f"Fresh interpreters of {sys.executable}: {describe_live(fresh['live'])}{describe_slot(fresh['live'])}."
+    live = f"Fresh interpreters: {describe_fresh(fresh['live'])}\nPython: {sys.executable}"
     if here:
-        live += f" This process: {describe_live(space['answer']['live'])}."
+        live = f"This process: {describe_live(space['answer']['live'])}.\n{live}"
     hanging = next((mount for mount, state in ask_mounts(found["path"]).items() if state == "does not answer"), "")
     workspace, no_workspace = (resolve(folder), "") if folder else (find_workspace(), NO_WORKSPACE)
     if folder and find_state(folder) != "answers":
-        workspace, no_workspace = None, describe(find_mount(folder), find_state(folder))
+        workspace, no_workspace = None, f"the mount of that folder {WORDS[find_state(folder)]}"
     return Place(live, here, is_here_only, temporary, workspace, tuple(layers), hanging, no_workspace)
 
 
@@ -279,13 +279,13 @@ def describe_live(version: str) -> str:
     return f"dbx-patch {version} is live" if version else "dbx-patch is not live"
 
 
-def describe_slot(version: str) -> str:
-    """Return the slot and the file of the shim that fresh interpreters run; empty if none does."""
+def describe_fresh(version: str) -> str:
+    """Return which version of the shim is live in fresh interpreters, its slot, and on a line of its own its file."""
     with contextlib.suppress(installer.InstallerError):
         status = installer.status(sys.executable) if version else None
         if status and status.file:
-            return f" ({f'slot {status.slot}, ' if status.slot else ''}{status.file})"
-    return ""
+            return f"{describe_live(version)}{f' (slot {status.slot})' if status.slot else ''}.\nShim: {status.file}"
+    return f"{describe_live(version)}."
 
 
 def find_layer_obstacle(path: str) -> str:

@@ -178,7 +178,7 @@ class Scratch:
         for folder, had_cache in reversed(self.touched.items()):
             mount = find_mount(str(folder))
             if mount and ask_mount(mount) == "does not answer":
-                left.append(f"{folder}/*{self.token}*: the mount {mount} does not answer")
+                left.append(f"its mount does not answer: {folder}/*{self.token}*")
                 continue
             for within in (folder / "__pycache__", folder):
                 left += self.sweep(within)
@@ -203,7 +203,7 @@ class Scratch:
             except FileNotFoundError:
                 pass
             except OSError as error:
-                yield f"{entry.path}: {error.strerror}"
+                yield f"{error.strerror}: {entry.path}"
 
 
 def forget(token: str, shim: Any) -> None:
