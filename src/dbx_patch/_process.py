@@ -65,7 +65,8 @@ def patch_dbx(*, verbose: bool = False) -> PatchStatus:
     Call it again to honor what you have installed since. With `verbose`, print every event that has not been printed
     before, one a line. With DBX_PATCH_DISABLE=1 in the environment, nothing is done.
 
-    Raises OSError or SyntaxError if dbx-patch's own files can't be read; what fails after that is in the journal.
+    Raises OSError or SyntaxError if dbx-patch's own files can't be read, and ModuleNotFoundError on Windows, where the
+    shim can't run; what fails after that is in the journal.
     """
     shim = find_shim()
     if shim is None:
