@@ -60,7 +60,7 @@ class Row:
         return (
             _html.mark(MARKS[self.state]),
             f"{escape(self.promise)}{more}",
-            f"{self.seconds:.2f} s",
+            "" if self.state == "not applicable" else f"{self.seconds:.2f}{_html.NO_BREAK}s",
             "" if self.mount_calls is None else str(self.mount_calls),
             f"{escape(self.process)}, {_html.code(self.place)}",
         )
@@ -128,7 +128,7 @@ class SelfTest:
 
 
 def describe_start(live: str, folders: tuple[str, ...]) -> str:
-    """Return what is said before anything is written."""
+    """Return the lines above the table: which shim is live, and the folders that are written to."""
     lines = [live, "The self-test writes to these folders, and removes what it wrote:"] if folders else [live]
     return "\n".join([*lines, *(f"  {folder}" for folder in folders), f"  {'promise':<23}    time calls  where"])
 
