@@ -31,18 +31,18 @@ def documented() -> Report:
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.10", "3.11", "3.12", "3.13")
+@pytest.mark.pythons("3.11", "3.13")  # the first has the least room; `tests/test_cost.py` counts starts on each
 def test_counts_are_within_their_budgets(
     interpreter: Interpreter, wheelhouse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One round is enough for the counts; it takes about a minute."""
+    """One round is enough for the counts; it takes some minutes."""
     require("valgrind")
     require("strace")
     if interpreter.debian:
         pytest.skip("the benchmark compares the Pythons that python.org publishes")
     options = ["--rounds", "1", "--python", interpreter.name, "--json", str(tmp_path / "figures.json")]
 
-    if find_missing() or interpreter.minor != 12:  # one Python is enough for the mount
+    if find_missing() or interpreter.minor != 13:  # one Python is enough for the mount
         options.append("--no-mount")
 
     exit_code = main(options, wheelhouse.parent)

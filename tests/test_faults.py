@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from tests.lab.interpreters import Interpreter
     from tests.lab.node import Notebook
 
-CALLS = ("write", "fsync", "fchmod", "fchown", "utimensat", "chmod", "mkdir", "link", "rename", "unlink", "rmdir")
-"""The system calls that change something."""
+CALLS = ("write", "chmod", "mkdir", "link", "rename", "unlink", "rmdir")
+"""The system calls that change something which a later run or Python sees. `fchmod`, `fchown` and `utimensat` are
+for temporary files, and `fsync` changes nothing."""
 DESCRIBE_START = """\
 import json, sys, sitecustomize
 theirs = sitecustomize.a_distribution_was_here

@@ -499,6 +499,7 @@ def test_receipts_that_are_broken_or_newer_change_nothing(ready: Node) -> None:
 
 
 @pytest.mark.matrix
+@pytest.mark.pythons("3.12")
 def test_ten_rounds_leave_nothing_behind(ready: Node) -> None:
     before = ready.snapshot()
     libraries = str(ready.cluster_libraries / "bin/python")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -445,7 +446,7 @@ PATCH, IMPORT, RESTART, IMPORT_AGAIN = 1, 3, 4, 6
 def check_quick_start(cells: list[Output], project: Path) -> None:
     """Check that the quick start has restarted Python, and imported the project before that and after it."""
     assert cells[RESTART].died
-    assert cells[-1].updates[-1].startswith(f"{PASSED} Self-test")
+    assert cells[-1].updates[-1].startswith(f"{PASSED} Self-test"), re.findall(f"{FAILED}.*?</tr>", cells[-1].html[-1])
     for cell in (IMPORT, IMPORT_AGAIN):
         assert cells[cell].text == answer_of(project)
 
