@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LIMIT = 60.0
 """Seconds that a process has for its answer, which takes some tenths of one."""
 SETTLED = 0.005
-"""Seconds after which this process looks for new installs again: it does so once in a millisecond."""
+"""Seconds after which a process looks for new installs again: it does so once in a millisecond."""
 CHILD = """\
 import os, posix, sys
 cookie, folder, code = sys.argv[1:]
@@ -154,6 +154,7 @@ class Child:
                 if said != "pause":
                     return said
                 answer()
+                time.sleep(SETTLED)
                 with contextlib.suppress(BrokenPipeError):  # it has ended meanwhile
                     process.stdin.write(b"\n")
         msg = f"it gave no answer within {LIMIT:.0f} seconds"
