@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from dbx_patch.installer._byte_code import sweep
 from dbx_patch.installer._cache import find_cache, remove_cache
 from dbx_patch.installer._changes import install_into, remove_from, remove_other_parts
@@ -31,7 +33,6 @@ from dbx_patch.installer._results import Installation, Status, Uninstallation, n
 from dbx_patch.installer.files import Transaction, lock, read
 from dbx_patch.installer.shim_files import find_parts, is_shim_file, read_stamp
 from dbx_patch.sitecustomize_template import SHIM, template
-from packaging.version import InvalidVersion, Version
 
 RETRY = "then run the command again."
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from dbx_patch.installer._node import RUNTIMES
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
+
+from dbx_patch.installer._node import RUNTIMES
 
 SCRIPT = Path(__file__).with_name("init_script.sh")
 SETTINGS = re.compile(r"(?<=^# --- settings ---\n).*?(?=^# --- end of settings ---$)", re.DOTALL | re.MULTILINE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
 from dbx_patch.installer._errors import InstallerError
 from dbx_patch.installer._trust import find_exposed, trusted_uids
 from dbx_patch.installer.files import FileState, lock, replace

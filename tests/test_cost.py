@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer import write_startup_wheel
 
+from dbx_patch.installer import write_startup_wheel
 from tests.bench.budgets import BUDGETS, is_over
 from tests.bench.count import count_instructions
 

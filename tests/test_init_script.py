@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer import NAME_IS_TAKEN, Wheel, read_wheel, render_init_script
 
 from dbx_patch import __version__
+from dbx_patch.installer import NAME_IS_TAKEN, Wheel, read_wheel, render_init_script
 from tests.lab.trace import require
 from tests.lab.wheels import LOWEST, REPOSITORY
 

@@ -14,8 +14,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dbx_patch.sitecustomize_template import SHIM, template
 
+from dbx_patch.sitecustomize_template import SHIM, template
 from tests.lab.disks import immutable
 from tests.lab.missing import need_root
 from tests.lab.node import OFF

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dbx_patch.sitecustomize_template import Editable
-
     from tests.lab.node import Node
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dbx_patch.installer import write_startup_wheel
 
 from dbx_patch import __version__
+from dbx_patch.installer import write_startup_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

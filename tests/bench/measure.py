@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbx_patch.installer import write_startup_wheel
-
 from tests.bench.count import count_instructions, time_command
 from tests.bench.imports import time_package, time_watcher, write_package
 from tests.bench.scenes import (

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dbx_patch.installer import is_own, list_shims, remove_every_block
 from dbx_patch.installer.shim_files import add_block, list_shims_of_pth, remove_block, write_pth
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dbx_patch.installer._cache import find_cache, remove_cache
 
+from dbx_patch.installer._cache import find_cache, remove_cache
 from tests.lab.disks import immutable
 from tests.lab.missing import need_root
 

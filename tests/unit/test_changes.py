@@ -6,12 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+
 from dbx_patch.installer import _changes
 from dbx_patch.installer._places import Place, Slot
 from dbx_patch.installer.files import Transaction, read
 from dbx_patch.installer.shim_files import list_parts, read_stamp
 from dbx_patch.sitecustomize_template import PARTS, SHIM, template
-
 from tests.unit.test_messages import interpreter
 
 if TYPE_CHECKING:

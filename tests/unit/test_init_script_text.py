@@ -9,10 +9,10 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from dbx_patch.installer import NAME_IS_TAKEN, Wheel, render_init_script
 from packaging.requirements import Requirement
 
 from dbx_patch._cli import main
+from dbx_patch.installer import NAME_IS_TAKEN, Wheel, render_init_script
 from tests.lab.wheels import REPOSITORY
 
 BEGIN, END = "# --- settings ---\n", "# --- end of settings ---\n"

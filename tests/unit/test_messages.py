@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from dbx_patch._mounts import WORDS
 from dbx_patch.installer import (
     Installation,
     InstallerError,
@@ -35,8 +37,6 @@ from dbx_patch.installer._results import explain_reach
 from dbx_patch.installer.files import _lock, lock
 from dbx_patch.installer.files._transaction import undo
 from dbx_patch.sitecustomize_template import template
-
-from dbx_patch._mounts import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

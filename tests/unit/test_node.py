@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from dbx_patch.installer._node import find_node
 
+from dbx_patch.installer._node import find_node
 from tests.lab.missing import need_root
 
 

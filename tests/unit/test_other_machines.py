@@ -9,12 +9,12 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import cast
 
 import pytest
-from dbx_patch.installer.shim_files import render
-from dbx_patch.sitecustomize_template import SHIM, read_constants, template
 
 import dbx_patch
 from dbx_patch import __version__, installer
 from dbx_patch._cli import main, make_parser
+from dbx_patch.installer.shim_files import render
+from dbx_patch.sitecustomize_template import SHIM, read_constants, template
 
 COMMANDS = make_parser("dbx-patch")[1]
 WRITES_FILES = ("startup-wheel", "init-script")

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from dbx_patch.sitecustomize_template import template as shim
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from dbx_patch.installer.shim_files import (
     fill,
     find_parts,

@@ -16,11 +16,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from dbx_patch.installer import InstallerError, write_startup_wheel
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 from dbx_patch import __version__
+from dbx_patch.installer import InstallerError, write_startup_wheel
 from tests.lab.missing import need_root
 
 

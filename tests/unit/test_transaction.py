@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dbx_patch.installer import InstallerError
 from dbx_patch.installer.files import TEMPORARY, Transaction, _lock, capture, lock, replace
 

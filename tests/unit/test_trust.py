@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from dbx_patch.installer._trust import (
     find_exposed,
     find_exposed_byte_code,
@@ -16,7 +17,6 @@ from dbx_patch.installer._trust import (
     make_scratch_folder,
     trusted_uids,
 )
-
 from tests.lab.missing import need_root
 from tests.lab.trace import require
 

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbx_patch.installer import write_startup_wheel
-
 from tests.lab.wheels import LOWEST
 from tests.lab.workspace import RealNotebook, Workspace
 
