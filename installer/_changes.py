@@ -48,7 +48,7 @@ def install_into(transaction: Transaction, interpreter: Interpreter, place: Plac
         if shim == place.shim and loader.resolve() not in needed:
             restore_loader(transaction, interpreter, loader, shim)
     # The shim after its parts and before what loads it: a Python that starts in between runs no half install.
-    for file, content in render(place.shim, interpreter.title).items():
+    for file, content in render(place.shim).items():
         transaction.write(file, content)
         write_byte_code(transaction, interpreter, file)
     if place.slot is Slot.PTH:
@@ -58,9 +58,9 @@ def install_into(transaction: Transaction, interpreter: Interpreter, place: Plac
             extend_loader(transaction, interpreter, loader, place.shim)
 
 
-def remove_other_parts(transaction: Transaction, interpreter: Interpreter, place: Place) -> None:
+def remove_other_parts(transaction: Transaction, place: Place) -> None:
     """Remove the parts that belong to another build of the shim."""
-    kept = render(place.shim, interpreter.title)
+    kept = render(place.shim)
     for file in find_parts(place.shim):
         if file not in kept:
             remove_with_byte_code(transaction, file)

@@ -133,7 +133,7 @@ def install_at(interpreter: Interpreter, place: Place, passed_over: list[str], *
             verify(interpreter, place)  # inside: if it raises, the transaction is undone
         proof_ms = round((time.monotonic() - started) * 1000)
         # After the proof, which takes a second: a Python that read the former shim has loaded that one's parts by then.
-        remove_other_parts(transaction, interpreter, place)
+        remove_other_parts(transaction, place)
     if not dry_run:
         sweep(interpreter, transaction.changed)
     return Installation(

@@ -55,11 +55,6 @@ class Interpreter:
     """What it wrote to stderr; normally nothing."""
 
     @property
-    def title(self) -> str:
-        """The Python and its environment, for people."""
-        return f"CPython {'.'.join(map(str, self.version[:2]))} in {self.prefix}"
-
-    @property
     def is_notebook(self) -> bool:
         """Whether its environment is a notebook's own."""
         return self.prefix.match(NOTEBOOK)

@@ -99,7 +99,7 @@ def list_files() -> Iterator[tuple[str, bytes]]:
     yield START_FILE, write_startup_start()
     yield f"{STARTUP}/__init__.py", write_startup_module()
     shim = Path(STARTUP, SHIM)
-    for path, content in render(shim, "the start-up wheel").items():
+    for path, content in render(shim).items():
         yield path.as_posix(), content
 
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 # --- stamp ---
 VERSION = "0.2.0"
 BUILD = ""
-INSTALLED_AS = ""
-GENERATED_FOR = ""
 DIGEST = ""
 # --- end of stamp ---
 

@@ -113,7 +113,7 @@ class TestFiles:
             assert describe(foreign) == before
 
     def test_path_of_any_characters_stays_a_literal(self, node: Node) -> None:
-        """In the files' stamps and in the block that loads them."""
+        """In the block that loads the shim."""
         node.install_dbx_patch()
         odd = node.root / "a'''\"\"\"\n}; raise SystemExit(7) #\\"
         node.run([node.python, "-m", "venv", "--without-pip", odd])

@@ -1,4 +1,4 @@
-"""The stamp of the shim's files: fill it in for one interpreter, and read one that any version wrote.
+"""The stamp of the shim's files: fill it in, and read one that any version wrote.
 
 A written file is the template with these constants filled in, without annotations, and with comments instead of
 docstrings. Nothing else differs.
@@ -19,7 +19,7 @@ OWNER = (b"# This is the start-up shim of dbx-patch:", b"# This file is a part o
 TEMPLATE = Path(template.__file__)
 BUILD_LENGTH = 8
 """Digits of a digest: enough to tell the few builds apart that one environment has in its life."""
-STAMP = re.compile(r"^(VERSION|BUILD|INSTALLED_AS|GENERATED_FOR|DIGEST) = (.*)$", re.MULTILINE)
+STAMP = re.compile(r"^(VERSION|BUILD|DIGEST) = (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +27,22 @@ class Stamp:
     """The constants at the top of a written file."""
 
     version: str
-    installed_as: str
-    """The path that the installer wrote the shim to."""
-    generated_for: str
-    """The interpreter that the file was written for."""
     edited: bool
     """Whether the file was changed since."""
 
 
-def render(shim: Path, target: str) -> dict[Path, bytes]:
-    """Return the shim's files for a target, by path; the one that loads the others is last.
+def render(shim: Path) -> dict[Path, bytes]:
+    """Return the shim's files, by path; the one that loads the others is last.
 
     The parts' names have a digest of their content. So the files of two builds are side by side during an upgrade, and
     a Python that starts meanwhile finds the parts of the shim that it has read.
 
-    The target is a text for people. The same arguments give the same bytes: a second install finds nothing to change.
+    The bytes are always the same: a second install finds nothing to change.
     """
     parts = [fill_in(source, {"VERSION": template.VERSION}) for source in list_parts(TEMPLATE)]
     values = {
         "VERSION": template.VERSION,
         "BUILD": "_" + hashlib.sha256(b"".join(parts)).hexdigest()[:BUILD_LENGTH],
-        "INSTALLED_AS": shim.as_posix(),  # on any machine, what Linux has
-        "GENERATED_FOR": target,
     }
     return dict(zip([*list_parts(shim, values["BUILD"]), shim], [*parts, fill_in(TEMPLATE, values)], strict=True))
 
@@ -98,10 +92,9 @@ def fill(source: str, values: dict[str, str]) -> bytes:
     The digest is that of the file with an empty digest.
     """
     values = values | {"DIGEST": ""}
-    # `!a`: a path can have any character, and as an ASCII literal none of them can end the literal.
-    filled = STAMP.sub(lambda line: f"{line[1]} = {values[line[1]]!a}" if line[1] in values else line[0], source)
+    filled = STAMP.sub(lambda line: f"{line[1]} = {values[line[1]]!r}" if line[1] in values else line[0], source)
     digest = hashlib.sha256(filled.encode()).hexdigest()
-    return STAMP.sub(lambda line: f"{line[1]} = {digest!a}" if line[1] == "DIGEST" else line[0], filled).encode()
+    return STAMP.sub(lambda line: f"{line[1]} = {digest!r}" if line[1] == "DIGEST" else line[0], filled).encode()
 
 
 def list_parts(shim: Path, build: str = "") -> list[Path]:
@@ -119,7 +112,7 @@ def read_stamp(content: bytes | None) -> Stamp | None:
     if content is None or not content.startswith(OWNER):
         return None
     text = content.decode("utf-8", "replace")
-    values = {"VERSION": "", "BUILD": "", "INSTALLED_AS": "", "GENERATED_FOR": "", "DIGEST": ""}
+    values = {"VERSION": "", "BUILD": "", "DIGEST": ""}
     for name, value in STAMP.findall(text):
         try:
             values[name] = str(ast.literal_eval(value))
@@ -127,7 +120,7 @@ def read_stamp(content: bytes | None) -> Stamp | None:
             continue
     blank = STAMP.sub(lambda line: "DIGEST = ''" if line[1] == "DIGEST" else line[0], text)
     edited = values["DIGEST"] != hashlib.sha256(blank.encode()).hexdigest()
-    return Stamp(values["VERSION"], values["INSTALLED_AS"], values["GENERATED_FOR"], edited)
+    return Stamp(values["VERSION"], edited)
 
 
 def is_shim_file(content: bytes | None) -> bool:

@@ -54,7 +54,7 @@ def test_at_every_moment_of_an_upgrade_the_shim_has_all_its_parts(
         with Transaction() as transaction:
             _changes.install_into(transaction, interpreter(tmp_path), place)
             kept = len(list(tmp_path.glob("dbx_patch_sitecustomize_*.py")))
-            _changes.remove_other_parts(transaction, interpreter(tmp_path), place)
+            _changes.remove_other_parts(transaction, place)
         assert kept == {"0.0.1": len(PARTS), "0.0.2": 2 * len(PARTS)}[version]  # until the proof has succeeded
         assert len(list(tmp_path.glob("dbx_patch_sitecustomize_*.py"))) == len(PARTS)
 

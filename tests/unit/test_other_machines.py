@@ -107,9 +107,8 @@ def test_startup_wheel_has_the_bytes_of_linux(machine: str, tmp_path: Path) -> N
 
 
 def test_paths_in_the_startup_wheel_are_those_of_linux() -> None:
-    folder, target = "dbx_patch_startup", "a target"
-    of_linux = render(Path(folder, SHIM), target)
-    of_windows = render(cast("Path", PureWindowsPath(folder, SHIM)), target)
+    of_linux = render(Path("dbx_patch_startup", SHIM))
+    of_windows = render(cast("Path", PureWindowsPath("dbx_patch_startup", SHIM)))
 
     assert [path.as_posix() for path in of_windows] == [path.as_posix() for path in of_linux]
     assert list(of_windows.values()) == list(of_linux.values())
