@@ -199,8 +199,11 @@ def load(part: str) -> "Any":
     if part not in loaded:
         name, path = "%s_%s" % (LIVE_NAME, part), "%s_%s%s.py" % (str(__spec__.origin)[:-3], part, BUILD)
         try:
-            code: Any = importlib_external.SourceFileLoader(name, path).get_code(name)
-            ours = VERSION in code.co_consts  # each part begins with it; nothing of another version may run here
+            reader: Any = importlib_external.SourceFileLoader
+            code = reader(name, path).get_code(name)
+            # Nothing of another version may run here. An installed part has its build in its name. The package's own
+            # parts were replaced if this file was.
+            ours = BUILD or VERSION in reader(LIVE_NAME, __spec__.origin).get_code(LIVE_NAME).co_consts
             if ours:
                 hide_file(code)
                 module: Any = type(sys)(name)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
 
 # --- stamp ---
-VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
 
 # --- stamp ---
-VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 

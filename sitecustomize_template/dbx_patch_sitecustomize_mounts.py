@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_finders as finders
 
 # --- stamp ---
-VERSION = "0.2.0"
 DIGEST = ""
 # --- end of stamp ---
 

@@ -103,10 +103,6 @@ BREAKS: dict[str, Callable[[Path], object]] = {
     "a shim that is interrupted": lambda layer: find_shim(layer).write_text("raise KeyboardInterrupt\n"),
     "a shim that is no text": lambda layer: find_shim(layer).write_bytes(b"\xff\0"),
     "a folder instead of the shim": lambda layer: replace_by_folder(find_shim(layer)),
-    "parts of another version": lambda layer: [
-        part.write_text(part.read_text().replace('"0.', '"9.').replace("'0.", "'9."))
-        for part in layer.glob(f"{STARTUP}/*_????????.py")
-    ],
 }
 
 

@@ -35,16 +35,14 @@ def render(shim: Path) -> dict[Path, bytes]:
     """Return the shim's files, by path; the one that loads the others is last.
 
     The parts' names have a digest of their content. So the files of two builds are side by side during an upgrade, and
-    a Python that starts meanwhile finds the parts of the shim that it has read.
+    a Python that starts meanwhile finds the parts of the shim that it has read, and no others.
 
     The bytes are always the same: a second install finds nothing to change.
     """
-    parts = [fill_in(source, {"VERSION": template.VERSION}) for source in list_parts(TEMPLATE)]
-    values = {
-        "VERSION": template.VERSION,
-        "BUILD": "_" + hashlib.sha256(b"".join(parts)).hexdigest()[:BUILD_LENGTH],
-    }
-    return dict(zip([*list_parts(shim, values["BUILD"]), shim], [*parts, fill_in(TEMPLATE, values)], strict=True))
+    parts = [fill_in(source, {}) for source in list_parts(TEMPLATE)]
+    build = "_" + hashlib.sha256(b"".join(parts)).hexdigest()[:BUILD_LENGTH]
+    first = fill_in(TEMPLATE, {"VERSION": template.VERSION, "BUILD": build})
+    return dict(zip([*list_parts(shim, build), shim], [*parts, first], strict=True))
 
 
 def fill_in(file: Path, values: dict[str, str]) -> bytes:

@@ -20,9 +20,7 @@ def make_older(layer: Path, version: str = "0.0.1") -> None:
     Its byte code is removed. If all this takes less than a second, Python could not tell that it is the former one's.
     """
     for part in find_parts(layer / SHIM):
-        name = part.stem.rpartition("_")[0] + BUILD
-        part.write_bytes(fill(part.read_text(), {"VERSION": version}))
-        part.rename(part.with_stem(name))
+        part.rename(part.with_stem(part.stem.rpartition("_")[0] + BUILD))
     shim = layer / SHIM
     shim.write_bytes(fill(shim.read_text(), {"VERSION": version, "BUILD": BUILD}))
     for byte_code in layer.glob(f"__pycache__/{shim.stem}*.pyc"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dbx_patch import sitecustomize_template
+from dbx_patch.installer.shim_files import _stamp, list_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -32,3 +34,17 @@ def shim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield shim
     if "hooks" in shim.loaded:  # functions that other code has
         shim.loaded["hooks"].stop()
+
+
+@pytest.fixture
+def change_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function that makes the shim that the installer writes one of another build: one part differs from now on."""
+    folder = tmp_path / "another build"
+
+    def change() -> None:
+        shutil.copytree(_stamp.TEMPLATE.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr(_stamp, "TEMPLATE", folder / _stamp.TEMPLATE.name)
+        with list_parts(_stamp.TEMPLATE)[0].open("a") as part:
+            part.write("# another build\n")
+
+    return change

@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dbx_patch.sitecustomize_template import PARTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from dbx_patch.installer.shim_files import render
+from dbx_patch.sitecustomize_template import PARTS, SHIM, template
 
 CHANGES = {
     "uninstalled": ("part unusable", None),
-    "updated": ("part replaced", "VERSION = '99.0'\nraise SystemExit('it runs')\n"),
+    "updated": ("part replaced", "raise SystemExit('it runs')\n"),
     "damaged": ("part unusable", "def (\n"),
 }
 """What can happen to the parts: the event that it leads to, and what each file has then."""
 
 
+def test_version_stands_in_one_file() -> None:
+    files = [file for file in Path(template.__file__).parent.glob("*.py") if "\nVERSION = " in file.read_text()]
+
+    assert [file.name for file in files] == [SHIM]
+
+
+def test_installed_parts_are_those_of_the_build(shim: Any, tmp_path: Path) -> None:
+    """Whatever the other files are by now. Those of another build have other names."""
+    first, *others = render(tmp_path / "shim.py").items()
+    for file, content in (first, *others[:-1]):  # the shim itself is gone
+        file.write_bytes(content)
+    for part in PARTS:
+        tmp_path.joinpath(f"shim_{part}_00000000.py").write_text("raise SystemExit('it runs')\n")
+    shim.__spec__.origin, shim.BUILD = f"{tmp_path}/shim.py", first[0].stem.removeprefix("shim_editables")
+
+    for part in PARTS:
+        assert shim.load(part).__file__ == f"{tmp_path}/shim_{part}{shim.BUILD}.py"
+    shim.loaded.clear()
+    shim.BUILD = "_11111111"
+    with pytest.raises(ImportError, match="a part of dbx-patch can't be loaded"):
+        shim.load("editables")
+
+
 @pytest.fixture(params=CHANGES)
 def change(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A change of the parts, which are in `tmp_path`."""
+    """A change of the package's own files, which are in `tmp_path`; `patch_dbx` runs them where they are."""
     text = CHANGES[request.param][1]
-    for part in PARTS if text else ():
-        tmp_path.joinpath(f"shim_{part}.py").write_text(text or "")
+    if text:
+        tmp_path.joinpath("shim.py").write_text("VERSION = '99.0'\n")
+        for part in PARTS:
+            tmp_path.joinpath(f"shim_{part}.py").write_text(text)
     return str(request.param)
-
-
-def test_every_part_has_the_version_of_the_shim(shim: Any) -> None:
-    """So it is checked too where `patch_dbx` runs the package's own files."""
-    assert {part: shim.load(part).VERSION for part in PARTS} == dict.fromkeys(PARTS, shim.VERSION)
 
 
 def test_part_of_another_version_never_runs(shim: Any, change: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import ast
 import difflib
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +20,9 @@ from dbx_patch.installer.shim_files import (
     strip,
 )
 from dbx_patch.sitecustomize_template import PARTS, SHIM, template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FOLDER = Path("/databricks/python3/lib/python3.12/site-packages")
 SOURCES = Path(template.__file__).parent
@@ -35,10 +39,10 @@ def test_same_arguments_give_the_same_files() -> None:
     assert names == [*(f"dbx_patch_sitecustomize_{part}_BUILD.py" for part in PARTS), SHIM]
 
 
-def test_parts_have_another_name_if_any_of_them_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_have_another_name_if_any_of_them_differs(change_a_part: Callable[[], None]) -> None:
     """So the files of two builds are side by side. The shim has the ending of the names of its own parts."""
     first = render_here()
-    monkeypatch.setattr(template, "VERSION", "99.0")
+    change_a_part()
     second = render_here()
 
     assert first.keys() & second.keys() == {FOLDER / SHIM}
