@@ -40,7 +40,7 @@ def find_base() -> "str | None":
     """Return the interpreter that this virtual environment was created from; None if this is not one."""
     if sys.prefix == sys.base_prefix:
         return None
-    # Until 3.10 is dropped: it guesses `_base_executable` from the environment's own name, and that may not exist.
+    # until 3.10 is dropped: it guesses `_base_executable` from the environment's own name, and that may not exist
     for base in (getattr(sys, "_base_executable", ""), os.path.realpath(sys.executable)):
         if base != sys.executable and os.path.exists(base):
             return base

@@ -12,10 +12,10 @@
 # - `typing`, `importlib.util` and `__future__` each load at least one more file.
 # - `threading` must not be imported before gevent (https://github.com/pypa/virtualenv/issues/1895).
 # - A class costs 0.4 %, a function 0.05 %.
-# - `from x import y` first looks for `x.__path__`; where that is missing, it costs 0.03 % before Python 3.12.
-# - `os` as a global costs 1.2 % on 3.10 and 3.11: what is on `sys.meta_path` lives until the interpreter ends, so our
-#   globals do too, and with them a large module that would otherwise be freed early. Each function imports `os` for
-#   itself instead. Once 3.11 is dropped, `os` can be a global.
+# - until 3.11 is dropped: `from x import y` first looks for `x.__path__`; where that is missing, it costs 0.03 %.
+# - until 3.11 is dropped: `os` as a global costs 1.2 %. What is on `sys.meta_path` lives until the interpreter ends, so
+#   our globals do too, and with them a large module that would otherwise be freed early. Each function imports `os` for
+#   itself instead.
 
 import _frozen_importlib_external as importlib_external
 import _thread
@@ -42,10 +42,9 @@ LIVE_NAME = "dbx_patch_sitecustomize"
 """The name of this module in `sys.modules`; `sitecustomize.py` loads it under that name."""
 JOURNAL_LIMIT = 500
 """Events. The journal lives as long as the interpreter."""
-NOT_INSTALLED = getattr(sys, "stdlib_module_names", ())
+NOT_INSTALLED = getattr(sys, "stdlib_module_names", ())  # until 3.9 is dropped: it has no such names
 """The names of the standard library, which no install replaces. A layer on a slow mount is not asked at their imports.
-
-Once Python 3.9 need not start with this file, this can be `sys.stdlib_module_names` itself."""
+"""
 MOUNTS = "/Workspace/", "/.fuse-mounts/", "/Volumes/", "/dbfs/"
 """Where Databricks mounts remote file systems, each call to which can be slow, fail or hang."""
 SETTLED_AFTER = 100_000_000
@@ -174,7 +173,7 @@ def list_pth(layer: str) -> "list[str]":
         name = start[start.rfind(b"/") + 1 :]
         if not name.startswith(b"zzz_dbx_patch"):  # one that loads this file
             found.append(name.decode(*encoding) + ".pth")
-    if sys.hexversion >= 0x30F0000:
+    if sys.hexversion >= 0x30F0000:  # until 3.14 is dropped: there, `.start` files are unknown
         for start in names.split(b".start/")[:-1]:
             found.append(start[start.rfind(b"/") + 1 :].decode(*encoding) + ".start")
     found.sort()
@@ -255,7 +254,7 @@ def find_watched(
                 return load("finders").find_imported(fullname)  # type: ignore[no-any-return]
         except Exception as error:
             log("import failed", fullname, repr(error))
-        # From Python 3.14 on, this import goes on with the finders as they were (python/cpython#130094).
+        # until 3.13 is dropped: there, this import asks new finders by itself (python/cpython#130094)
         if len(sys.meta_path) != before and "finders" in loaded and sys.hexversion >= 0x30E0000:
             return loaded["finders"].find_in_turn(fullname)  # type: ignore[no-any-return]
     return None

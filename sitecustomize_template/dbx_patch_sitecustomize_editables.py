@@ -87,9 +87,10 @@ def read_pth(pth: str) -> "list[str]":
         import os
 
         text = os.fsdecode(data)  # the locale's encoding, as `site` uses it; undecodable bytes of a path survive
-    if sys.hexversion >= 0x30D0000:
-        lines = text.splitlines()  # from 3.13 on, `site` also splits at \f, \v and Unicode's line separators
-        return [*map(str.strip, lines)] if sys.hexversion >= 0x30F0000 else lines  # and strips them from 3.15 on
+    if sys.hexversion >= 0x30D0000:  # until 3.12 is dropped: there, `site` splits at fewer characters
+        lines = text.splitlines()
+        # until 3.14 is dropped: there, `site` does not strip the lines
+        return [*map(str.strip, lines)] if sys.hexversion >= 0x30F0000 else lines
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.split("\n")

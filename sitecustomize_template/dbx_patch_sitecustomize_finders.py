@@ -102,7 +102,7 @@ def is_finder(layer: str, name: str, pth: str) -> bool:
     scikit-build-core's before 1.0, and `_NAME` that of `editables` before 0.3. Only modules with the names of today are
     reported when they are missing.
     """
-    if sys.hexversion >= 0x30F0000 and pth.endswith(".pth"):
+    if sys.hexversion >= 0x30F0000 and pth.endswith(".pth"):  # until 3.14 is dropped: there, `.start` files are unknown
         try:
             posix.lstat(pth[:-3] + "start")
         except OSError:
@@ -378,7 +378,7 @@ def run_unlocked(function: "Callable[..., Any]", *args: object, **named: object)
     import _imp
 
     held: list[None] = []
-    acquired = zip(held, iter(_imp.acquire_lock, 0))  # noqa: B905 - `strict` is new in 3.10
+    acquired = zip(held, iter(_imp.acquire_lock, 0))
     try:
         try:
             held.extend(iter(_imp.release_lock, 0))
@@ -656,7 +656,7 @@ def make_root_finder(path: str) -> FileFinder:
     """
     hook: Any = sys.path_hooks[editables.find_path_hook(editables.FOLDER_HOOK)]
     try:
-        given = dict(zip(hook.__code__.co_freevars, [cell.cell_contents for cell in hook.__closure__]))  # noqa: B905 - new in 3.10
+        given = dict(zip(hook.__code__.co_freevars, [cell.cell_contents for cell in hook.__closure__]))
         finder: Any = given["cls"](path, *given["loader_details"])
     except (AttributeError, KeyError, TypeError):  # a Python that makes it in another way
         finder = hook(path)

@@ -232,7 +232,7 @@ def list_folder(folder: str, age: float, absent_for: float = LISTED_FOR) -> "fro
 
 def honor_layer(layer: str, names: "Iterable[str]") -> bool:
     """Honor the editable installs of a layer that has been listed. Return False if another thread honors some."""
-    ends = (".pth", ".start") if sys.hexversion >= 0x30F0000 else ".pth"
+    ends = (".pth", ".start") if sys.hexversion >= 0x30F0000 else ".pth"  # until 3.14 is dropped: see `list_pth`
     pth = sorted([name for name in names if name.endswith(ends)])
     if not pth:
         return True

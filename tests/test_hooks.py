@@ -574,7 +574,7 @@ answer(**outcomes)
 def test_hook_is_patched_whatever_loads_it_and_whatever_replaces_it(lab: Lab, tmp_path: Path) -> None:
     """Some of Databricks' loaders have no `exec_module` (https://github.com/pola-rs/polars/issues/5331)."""
     file = lab.folder / "sys_path_init.py"
-    has_old = lab.node.interpreter.minor < 15  # Python itself uses no such loader from 3.15 on
+    has_old = lab.node.interpreter.minor < 15  # until 3.14 is dropped: Python itself uses such loaders there
     replacing = tmp_path / "sys_path_init.py"
     replacing.write_text(
         "import sys, types\nother = types.ModuleType(__name__)\n"

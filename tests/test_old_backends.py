@@ -33,7 +33,13 @@ class Old:
     module: str
 
 
-NEEDED = ("exceptiongroup", "packaging", "pathspec", "tomli", "typing-extensions")
+NEEDED = (
+    "exceptiongroup",
+    "packaging",
+    "pathspec",
+    "tomli",
+    "typing-extensions",
+)  # until 3.10 is dropped: three of them
 MAPPED = PURE + 'wheel.packages = { "old_mapped" = "code/old_mapped" }\n'
 EXACT = "[tool.hatch.build]\ndev-mode-exact = true\n"
 OLD = {

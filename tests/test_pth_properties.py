@@ -89,9 +89,10 @@ def compare(content: str, folders: tuple[str, ...], read: Callable[[str], list[E
             if root.startswith(f"{top}/"):
                 with contextlib.suppress(OSError):
                     Path(root).mkdir(parents=True, exist_ok=True)
+        # until 3.12 is dropped: there, `site` takes a signature as part of the path, which helps nobody
         if sys.version_info >= (3, 13):
             lines = text.splitlines(keepends=True)
-        else:  # before 3.13, `site` takes a signature as part of the path, which helps nobody
+        else:
             lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=None))
         before = list(sys.path)
         while True:

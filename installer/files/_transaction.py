@@ -14,7 +14,7 @@ from dbx_patch.installer.files._reading import FileState, capture
 from dbx_patch.installer.files._replacing import TEMPORARY, replace, sync
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # in `typing` from 3.11 on; mypy brings this one, and nothing runs it
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there; nothing runs this
 
 
 class Transaction:

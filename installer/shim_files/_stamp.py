@@ -53,9 +53,9 @@ def fill_in(file: Path, values: dict[str, str]) -> bytes:
 def strip(source: str) -> str:
     """Return source without what is for types, with comments instead of docstrings, else the same, line by line.
 
-    Defining annotations costs 0.15 % of a bare start on Python 3.11 and 3.12, measured in instructions. Python 3.14
-    defines them when they are asked for (:pep:`649`), so that can go with 3.13. Docstrings cost 0.06 % of a notebook's,
-    and what is imported for types as much again, though it is never run.
+    Annotations are removed until 3.13 is dropped: defining them costs 0.15 % of a bare start on Python 3.11 and 3.12,
+    measured in instructions. Python 3.14 defines them when they are asked for (:pep:`649`). Docstrings cost 0.06 % of a
+    notebook's, and what is imported for types as much again, though it is never run.
     """
     lines = source.encode().splitlines(keepends=True)  # the parser counts bytes
     cuts: list[tuple[int, int, int]] = []

@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that does not fail if it can't print. `main` flushes stdout, and reports that."""
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        # Later versions do this themselves, so the class can go with 3.10.
+        # until 3.10 is dropped: later versions do this themselves, so the class can go
         with contextlib.suppress(OSError):
             super()._print_message(message, file)
 

@@ -47,6 +47,7 @@ NOT_SENT = "/.fuse-mounts/"
 TAKEN = frozenset({"databricks", "dbruntime", "dlt", "py4j", "pyspark", "scripts", "tests"})
 """Top-level names that Databricks uses itself. A package named `scripts` once stopped every job of a cluster."""
 
+# until 3.14 is dropped: there, `.start` files are unknown
 STARTUP_FILES = (".pth", ".start") if sys.version_info >= (3, 15) else (".pth",)
 """The names of the files that install something editable end with these."""
 

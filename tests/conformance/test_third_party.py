@@ -46,7 +46,7 @@ SUITES = {
 NEEDED = ("pytest==8.3.4", "jaraco.test==5.5.1", "pyfakefs==5.7.3", "testpath==0.6.0")
 """What runs the tests, and what they import."""
 FOR_3_10 = ("exceptiongroup", "tomli", "typing-extensions")
-"""What some of them need on Python 3.10, whichever Python fetches them."""
+"""What some of them need until 3.10 is dropped, whichever Python fetches them."""
 COMPILED = "psutil==6.1.1"
 """What cloudpickle's tests import as well; one wheel serves every CPython."""
 BACKENDS = ("flit_core<4", "setuptools<81", "setuptools-scm<9")

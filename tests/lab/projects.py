@@ -28,7 +28,7 @@ BACKENDS = (
     "setuptools",
     "uv",
     "uv_build",
-    *("exceptiongroup", "tomli", "typing-extensions"),  # theirs on Python 3.10, whichever Python fetches them
+    *("exceptiongroup", "tomli", "typing-extensions"),  # until 3.10 is dropped: theirs there
 )
 OLD_SETUPTOOLS = "setuptools<80"
 """The last version whose `develop` does the work itself. From 80 on it calls pip."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there
 
 LIMIT = 60.0
 """Seconds that a process has for its answer, which takes some tenths of one."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dbx_patch._mounts import ask_mount, find_mount
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there
 
 NAME = "dbx_patch_selftest"
 """The beginning of each name. A token follows, so that no other file can have that name."""

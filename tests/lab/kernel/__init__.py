@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jupyter_client.blocking.client import BlockingKernelClient
-    from typing_extensions import Self
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there
 
     from tests.lab.node import Node, Notebook
 

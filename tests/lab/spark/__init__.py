@@ -28,7 +28,7 @@ from tests.lab.wheels import pip
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from typing_extensions import Self
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there
 
 HERE = Path(__file__).parent
 PYSPARK = "pyspark==4.0.5"

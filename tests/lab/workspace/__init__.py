@@ -30,7 +30,7 @@ from tests.lab.workspace.namespace import Namespace, end
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from typing_extensions import Self
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there
 
     from tests.lab.interpreters import Interpreter
 

@@ -12,7 +12,7 @@ from tests.lab.workspace.namespace import end
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from typing_extensions import Self
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there
 
     from tests.lab.workspace import RealNotebook, Workspace
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from typing_extensions import Self
+    from typing_extensions import Self  # until 3.10 is dropped: not in `typing` there
 
     from tests.lab.node import Node
     from tests.lab.workspace import RealNotebook, Workspace
