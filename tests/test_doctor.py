@@ -166,7 +166,7 @@ def unpatched(node: Node) -> Patient:
 @pytest.fixture
 def patched(unpatched: Patient) -> Patient:
     """The same, with the shim installed."""
-    assert unpatched.node.dbx_patch("dbx_patch.install").returncode == 0
+    unpatched.node.install_shim()
     return unpatched
 
 
@@ -422,7 +422,7 @@ class Ward(Patient):
         node.pip(*install, *(word for project in projects for word in ("-e", str(project))))
         node.pip(*install, "--config-settings", "editable_mode=strict", "-e", strict)
         node.install_dbx_patch()
-        assert node.dbx_patch("dbx_patch.install").returncode == 0
+        node.install_shim()
         super().__init__(node.make_notebook())
         self.above = Path(self.notebook.layers[1])
         """The layer above the one with the projects."""

@@ -175,7 +175,7 @@ def test_fingerprint_of_a_kernel_has_the_published_hook(
     install_ipykernel(node, tmp_path / "wheels")
     provide_real_hook(node, real_hook)
     node.install_dbx_patch()
-    assert node.dbx_patch("dbx_patch.install").returncode == 0
+    node.install_shim()
     with Kernel(node.make_notebook()) as kernel:
         found = json.loads(kernel.run(READ).text)
 

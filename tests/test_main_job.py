@@ -75,7 +75,7 @@ def test_works_with_the_oldest_dependencies_and_does_not_upgrade_them(node: Node
     versions = {f"{entry['name']}=={entry['version']}" for entry in json.loads(node.pip("list", "--format=json"))}
 
     assert versions.issuperset(LOWEST)
-    assert node.dbx_patch("dbx_patch.install").returncode == 0
+    node.install_shim()
     assert node.dbx_patch("dbx_patch", "status").returncode == 0
 
 

@@ -93,7 +93,7 @@ class TestFiles:
         shim = node.layer(node.runtime) / "dbx_patch_sitecustomize.py"
         shim.symlink_to(victim)
 
-        assert node.dbx_patch("dbx_patch.install").returncode == 0
+        node.install_shim()
 
         assert victim.read_text() == "mine\n"
         assert not shim.is_symlink()

@@ -104,8 +104,7 @@ def test_workers_that_start_after_the_shim_is_installed_import_editables(spark: 
     found = f"function1 of {source(node)}"
     assert Workers(spark, python).call_in_each_way() == dict.fromkeys(WAYS, NOT_FOUND)
 
-    done = node.dbx_patch("dbx_patch.install")
-    assert done.returncode == 0, done.stderr
+    node.install_shim()
     workers = Workers(spark, python, {"STARTED": "after the install"})
     assert workers.call_in_each_way() == dict.fromkeys(WAYS, found)
 
@@ -131,8 +130,7 @@ def test_workers_that_start_after_the_shim_is_installed_import_editables(spark: 
 def test_selftest_tries_a_udf(spark: Spark, environ: dict[str, str]) -> None:
     """In the session of its own process. What executors can read is below the node's root here."""
     node = spark.node
-    done = node.dbx_patch("dbx_patch.install")
-    assert done.returncode == 0, done.stderr
+    node.install_shim()
     local = spark.environ | {"PYSPARK_SUBMIT_ARGS": submit_arguments({"spark.master": "local[1]", **QUIET})}
     notebook = node.make_notebook()
 
@@ -153,8 +151,7 @@ def test_databricks_set_up_of_a_worker_keeps_editables(
     is not in the wheel.
     """
     node = build(tmp_path, interpreter, wheelhouse, unpack_pyspark(wheel, tmp_path))
-    done = node.dbx_patch("dbx_patch.install")
-    assert done.returncode == 0, done.stderr
+    node.install_shim()
     node.project("notebooks").mkdir()
     found = f"function1 of {source(node)}"
     with Spark(node.make_notebook(), daemon="databricks_daemon") as spark:

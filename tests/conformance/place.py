@@ -67,8 +67,7 @@ def build(node: Node, backends: Backends, *, shim: bool) -> None:
     shutil.rmtree(ABSENT.folder(node))
     if shim:
         node.install_dbx_patch()
-        done = node.dbx_patch("dbx_patch.install")
-        assert done.returncode == 0, done.stderr
+        node.install_shim()
     else:
         # setuptools' own start-up file is no editable install: the shim does not run it, and `site` would.
         node.layer(node.runtime).joinpath("distutils-precedence.pth").unlink(missing_ok=True)

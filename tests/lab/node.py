@@ -142,6 +142,11 @@ class Node:
         """Install the package into the runtime's layer, as an init script does."""
         self._pip_once(["install", "--quiet", "dbx-patch"], None)
 
+    def install_shim(self) -> None:
+        """Run the installer, as an init script does after that."""
+        done = self.dbx_patch("dbx_patch.install")
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def _pip_once(self, arguments: list[str | Path], project: Path | None) -> None:
         """Run pip on a fresh node, keep what it writes, and copy that; run pip here if it would replace a file."""
         sources = {} if project is None else read_tree(project)

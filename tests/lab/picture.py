@@ -246,7 +246,7 @@ def main() -> None:
         node.install_editable(node.copy_project("testx"))
         node.install_dbx_patch()
         DOCTOR.write_text(draw_diagnosis(ask_doctor(node.make_notebook())), "utf-8")
-        node.dbx_patch("dbx_patch.install")
+        node.install_shim()
         SELFTEST.write_text(draw_selftest(ask_selftest(node.make_notebook())), "utf-8")
     for picture in (DOCTOR, SELFTEST):
         print(f"{picture}: {picture.stat().st_size:,} bytes")

@@ -189,8 +189,7 @@ class Workspace:
     def install_shim(self) -> None:
         """Install the package and the shim, as an init script does."""
         self.node.install_dbx_patch()
-        done = self.node.dbx_patch("dbx_patch.install")
-        assert done.returncode == 0, done.stdout + done.stderr
+        self.node.install_shim()
 
     def provide_hook(self, real_hook: Path) -> None:
         """Put Databricks' published hook in place for notebooks and kernels, see `tests.lab.hooks.place_hook`."""
