@@ -19,36 +19,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@contextlib.contextmanager
-def disk_in_memory(folder: Path, options: str) -> Iterator[None]:
+def disk_in_memory(folder: Path, options: str) -> contextlib.AbstractContextManager[None]:
     """Mount a disk in memory on a folder, with options such as `size=64k`, and unmount it at the end."""
     folder.mkdir(exist_ok=True)
     mount: list[str | Path] = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
-        pytest.skip("this machine lacks the right to mount a disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
+    return done_and_undone(mount, ["umount", folder], "the right to mount a disk")
 
 
-@contextlib.contextmanager
-def mounted(path: Path) -> Iterator[None]:
+def mounted(path: Path) -> contextlib.AbstractContextManager[None]:
     """Make a file or folder a mount of its own, and unmount it at the end."""
-    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", path, path], check=False).returncode:
-        pytest.skip("this machine lacks the right to mount a disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", path], check=True)
+    return done_and_undone(["mount", "--bind", path, path], ["umount", path], "the right to mount a disk")
+
+
+def immutable(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Make a file or folder immutable, and mutable again at the end."""
+    return done_and_undone([require("chattr"), "+i", path], ["chattr", "-i", path], "a disk with immutable files")
 
 
 @contextlib.contextmanager
-def immutable(path: Path) -> Iterator[None]:
-    """Make a file or folder immutable, and mutable again at the end."""
-    if os.geteuid() != 0 or subprocess.run([require("chattr"), "+i", path], check=False).returncode:
-        pytest.skip("this machine lacks a disk with immutable files")
+def done_and_undone(command: list[str | Path], undo: list[str | Path], needed: str) -> Iterator[None]:
+    """Run a command as root, and undo it at the end. If it fails, the machine lacks what is needed: skip the test."""
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
+        pytest.skip(f"this machine lacks {needed}")
     try:
         yield
     finally:
-        subprocess.run(["chattr", "-i", path], check=True)
+        subprocess.run(undo, check=True)
