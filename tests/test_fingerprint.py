@@ -41,19 +41,6 @@ STAND_INS = (
 IMPORT = f"import {', '.join(STAND_INS)}\n"
 
 
-@pytest.fixture(scope="module")
-def notebooks() -> dict[Path, Notebook]:
-    """The notebook of each node, which the tests of this file share: they only read it."""
-    return {}
-
-
-@pytest.fixture
-def notebook(installed: Node, notebooks: dict[Path, Notebook]) -> Notebook:
-    if installed.root not in notebooks:
-        notebooks[installed.root] = installed.make_notebook()
-    return notebooks[installed.root]
-
-
 @pytest.fixture
 def shell(installed: Node) -> Iterator[Path]:
     """The folder of Databricks' modules on a node. It has the stand-ins until the test ends."""
