@@ -30,11 +30,12 @@ from dbx_patch._doctor._report import IMPORTABLE, Cause
 from dbx_patch._doctor._trace import find_stale_folder
 from dbx_patch._finders import LOADERS
 from dbx_patch._html import NO_BREAK
-from dbx_patch._inventory import EditableInstall, EditableInstalls, Verification
+from dbx_patch._inventory import EditableInstalls, Verification
 from dbx_patch._mounts import MountState, Trouble
 from dbx_patch._process import PatchStatus
 from dbx_patch._verify import HookStatus
 from tests.lab.wheels import REPOSITORY
+from tests.unit.test_inventory import INSTALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,20 +63,7 @@ def case(tmp_path: Path) -> EditableCase:
     (root / "testx").mkdir(parents=True)
     (root / "testx/__init__.py").touch()
     (root / "testx/functions.py").touch()
-    install = EditableInstall(
-        name="testx",
-        version="0.1.0",
-        project=str(root.parent),
-        layer=LAYER,
-        pth=PTH,
-        style="path",
-        names=("testx",),
-        importable=False,
-        shadowed_by=None,
-        hides=(),
-        unreadable=(),
-        warnings=(),
-    )
+    install = replace(INSTALL, project=str(root.parent), layer=LAYER, pth=PTH, importable=False)
     return EditableCase(
         module="testx",
         installs=(install,),

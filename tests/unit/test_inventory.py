@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,22 @@ from dbx_patch._inventory import (
     names_in_finder,
     verify_editable_installs,
 )
+
+INSTALL = EditableInstall(
+    name="testx",
+    version="0.1.0",
+    project="/project",
+    layer="/env/site-packages",
+    pth="/env/site-packages/testx.pth",
+    style="path",
+    names=("testx",),
+    importable=True,
+    shadowed_by=None,
+    hides=(),
+    unreadable=(),
+    warnings=(),
+)
+"""A healthy one."""
 
 
 @pytest.fixture
@@ -121,14 +138,8 @@ def test_finder_that_can_not_be_read_has_no_names(tmp_path: Path, source: bytes)
 
 
 def test_verification_is_printed_for_people() -> None:
-    install = EditableInstall(
-        name="testx",
-        version="0.1.0",
-        project="/project",
-        layer="/env/site-packages",
-        pth="/env/site-packages/testx.pth",
-        style="path",
-        names=("testx",),
+    install = replace(
+        INSTALL,
         importable=False,
         shadowed_by=Shadow("/above/testx.py", "/above"),
         hides=(Shadow("/below/testx.py", "/below"),),
@@ -151,20 +162,7 @@ def test_verification_is_printed_for_people() -> None:
 
 
 def test_installs_are_a_tuple_that_a_notebook_shows_as_a_table() -> None:
-    install = EditableInstall(
-        name="testx",
-        version=None,
-        project=None,
-        layer="/env/site-packages",
-        pth="/env/site-packages/<testx>.pth",
-        style="path",
-        names=("testx",),
-        importable=True,
-        shadowed_by=None,
-        hides=(),
-        unreadable=(),
-        warnings=(),
-    )
+    install = replace(INSTALL, version=None, project=None, pth="/env/site-packages/<testx>.pth")
     installs = EditableInstalls((install,))
 
     assert (installs, installs[0], list(installs)) == ((install,), install, [install])
