@@ -6,16 +6,14 @@ import importlib.machinery
 import json
 import os
 import sys
+from pathlib import Path
 from types import MethodType, ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dbx_patch._fingerprint import _facts, _redact
 from dbx_patch._fingerprint._redact import match, may_touch, redact, redact_module, redact_name, redact_type
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -100,13 +98,13 @@ def test_only_the_node_s_own_disk_may_be_touched(node: Path) -> None:
 def test_no_mount_is_asked_where_a_link_leads(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (node / "databricks/to_mount").symlink_to("../Workspace/Users")
     asked: list[str] = []
-    readlink = os.readlink
+    readlink = Path.readlink
 
-    def note(path: Any, *rest: Any, **named: Any) -> str:
-        asked.append(os.fspath(path))
-        return str(readlink(path, *rest, **named))
+    def note(path: Path) -> Path:
+        asked.append(str(path))
+        return readlink(path)
 
-    monkeypatch.setattr(os, "readlink", note)
+    monkeypatch.setattr(Path, "readlink", note)
 
     assert not may_touch(f"{node}/databricks/to_mount/x")
     assert f"{node}/databricks/to_mount" in asked
