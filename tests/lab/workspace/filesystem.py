@@ -26,6 +26,10 @@ import mfusepy
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
+READDIRPLUS = 3 << 13
+"""libfuse 3's flags for listings that come with what `stat` would answer."""
+
+
 class Switches:
     """What the file system does with each request before it answers, and the log of all requests."""
 
@@ -101,6 +105,11 @@ class Mirror(mfusepy.Operations):  # type: ignore[misc]
     def __init__(self, backing: str, switches: Switches) -> None:
         self.backing = backing
         self.switches = switches
+
+    def init_with_config(self, connection: Any, _configuration: Any) -> None:
+        """Have a listing be names alone, as libfuse 2 has it. libfuse 3.14 takes no mount option for that."""
+        if mfusepy.fuse_version_major > 2:
+            connection.want &= ~READDIRPLUS
 
     def _at(self, path: str) -> Path:
         return Path(self.backing + path)
@@ -239,8 +248,6 @@ def main() -> None:
     switches = Switches()
     threading.Thread(target=serve, args=(switches,), daemon=True).start()
     options: dict[str, Any] = {"attr_timeout": float(cached), "entry_timeout": float(cached), "negative_timeout": 0}
-    if mfusepy.fuse_version_major > 2:
-        options["readdirplus"] = "no"  # a listing is names alone, as libfuse 2 has it
     mfusepy.FUSE(
         Mirror(backing, switches), mountpoint, foreground=True, allow_other=True, fsname="wsfs", dev=True, **options
     )
