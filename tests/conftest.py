@@ -6,11 +6,18 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.interpreters import Interpreter, find_interpreters, find_next_interpreters, find_running_interpreter
+from tests.lab.interpreters import (
+    NEWEST,
+    OLDEST,
+    Interpreter,
+    find_interpreters,
+    find_next_interpreters,
+    find_running_interpreter,
+)
 from tests.lab.missing import missing
 from tests.lab.node import Node, Notebook
 from tests.lab.projects import Backends, fetch_backends
@@ -19,7 +26,7 @@ from tests.lab.wheels import FetchError, fetch_databricks_connect, fill_wheelhou
 from tests.progress import ProgressPlugin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 RELEASES = {"13.3": [10], "14.3": [10], "15.4": [11], "16.4": [12], "17.3": [12], "18.2": [12], "19.3": [12, 13]}
@@ -32,15 +39,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--matrix",
         action="store_const",
-        const="all",
-        help="run every test on every Python, with and without a foreign sitecustomize",
+        const="matrix",
+        dest="extent",
+        help="run every test on every Python that it is for, with and without a foreign sitecustomize",
     )
     group.addoption(
-        "--matrix-rest",
+        "--gate",
         action="store_const",
-        const="rest",
-        dest="matrix",
-        help="run what `--matrix` runs, but leave out what a plain run has covered",
+        const="gate",
+        dest="extent",
+        help="run the slow tests, and the others on the oldest and the newest Python, but nothing of a plain run",
     )
 
 
@@ -48,9 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # not in xdist's workers, whose output is not shown
         config.pluginmanager.register(ProgressPlugin())
     for marker in (
-        "matrix: a slow test, which only `--matrix` runs",
-        "pythons(...): the Pythons that are enough for a test in the matrix",
-        "core: a test that also runs on the next Pythons in the matrix",
+        "matrix: a slow test, which only `--gate` and `--matrix` run",
+        "oldest_and_newest: a test for which the oldest and the newest supported Python are enough",
+        "one_python: a test that no Python changes, so that the running one is enough",
+        "pythons(...): a test that is about some Pythons, by name; `debian` is any of Debian's",
+        "core: a test that is also for Debian's build of a supported Python, and for the next Pythons",
         "releases(...): the only releases of Databricks that a test is for",
         "real(what): a test that runs the real thing, and is counted at the end",
     ):
@@ -59,52 +69,68 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Return the line of the report's header that names what is tested."""
-    if config.option.matrix is None:
+    extent = config.option.extent
+    if extent is None:
         return f"Python {find_running_interpreter().name} alone; `--matrix` runs every Python, and the slow tests"
-    left_out = " but what a plain run has covered" if config.option.matrix == "rest" else ""
+    what = "everything" if extent == "matrix" else f"what a plain run leaves out, mostly on {OLDEST} and {NEWEST}"
     names = ", ".join(found.name for found in find_interpreters())
     next_names = ", ".join(found.name for found in find_next_interpreters()) or "none of the next Pythons"
-    return f"matrix: everything{left_out}, on Python {names}; the core on {next_names}"
+    return f"{extent}: {what}; this machine has Python {names}, and {next_names} for the core"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on one Python and one kind of node, or with `--matrix` on every one that it is for."""
-    matrix = metafunc.config.option.matrix is not None
-    only_matrix = matrix and metafunc.definition.get_closest_marker("matrix") is not None
+    """Give a test the Pythons, releases and kinds of node of a plain run, of the gate, or of the matrix."""
+    test, extent = metafunc.definition, metafunc.config.option.extent
+    plain = extent is None or (extent == "matrix" and test.get_closest_marker("matrix") is None)
     if "release" in metafunc.fixturenames:
-        pairs = [] if only_matrix else list_plain_pairs(metafunc.definition)
-        pairs += [pair for pair in list_matrix_pairs(metafunc.definition) if pair not in pairs] if matrix else []
-        pairs.sort(key=lambda pair: pair[0].sort_key)
-        ids = [f"{interpreter.name}-{release}" for interpreter, release in pairs]
-        metafunc.parametrize(("interpreter", "release"), pairs, ids=ids, scope="session")
+        pairs = {*(list_plain_pairs(test) if plain else ()), *(list_pairs(test, extent) if extent else ())}
+        ordered = sorted(pairs, key=lambda pair: (pair[0].sort_key, pair[1]))
+        ids = [f"{interpreter.name}-{release}" for interpreter, release in ordered]
+        metafunc.parametrize(("interpreter", "release"), ordered, ids=ids, scope="session")
     elif "interpreter" in metafunc.fixturenames:
-        interpreters = {*(list_matrix_interpreters(metafunc.definition) if matrix else ())}
-        interpreters |= set() if only_matrix else {find_running_interpreter()}
-        ordered = sorted(interpreters, key=lambda found: found.sort_key)
-        metafunc.parametrize("interpreter", ordered, ids=[found.name for found in ordered], scope="session")
-    if "sitecustomize" in metafunc.fixturenames and not chooses_sitecustomize(metafunc.definition):
-        kinds = {True: "foreign-sitecustomize"} | ({False: "no-sitecustomize"} if matrix else {})
+        interpreters = {
+            *([find_running_interpreter()] if plain else ()),
+            *(list_pythons(test, extent) if extent else ()),
+        }
+        named = {found.name: found for found in sorted(interpreters, key=lambda found: found.sort_key)}
+        metafunc.parametrize("interpreter", [*named.values()], ids=[*named], scope="session")
+    if "sitecustomize" in metafunc.fixturenames and not chooses_sitecustomize(test):
+        kinds = {True: "foreign-sitecustomize"} | ({False: "no-sitecustomize"} if extent else {})
         metafunc.parametrize("sitecustomize", [*kinds], ids=[*kinds.values()], indirect=True, scope="session")
 
 
-def list_matrix_interpreters(test: pytest.Item) -> list[Interpreter]:
-    """List the interpreters that a test runs on in the matrix."""
-    enough = test.get_closest_marker("pythons")
-    interpreters = find_interpreters()
-    # If this machine has none of them, use the newest one.
-    chosen = [found for found in interpreters if enough is None or found.name in enough.args] or interpreters[-1:]
-    return chosen + (find_next_interpreters() if test.get_closest_marker("core") else [])
+def list_pythons(test: pytest.Item, extent: str) -> list[Interpreter]:
+    """List the interpreters that the matrix or the gate runs a test on."""
+    found = find_interpreters()
+    others = [each for each in found if each.debian and each != find_running_interpreter()]
+    supported = [each for each in found if each not in others]
+    markers = (
+        marker for marker in test.iter_markers() if marker.name in ("oldest_and_newest", "one_python", "pythons")
+    )
+    enough = next(markers, None)
+    if enough is not None and enough.name == "one_python":
+        chosen = [find_running_interpreter()]
+    elif enough is not None and enough.name == "pythons":
+        chosen = [each for each in found if each.name in enough.args or (each.debian and "debian" in enough.args)]
+    elif enough is not None or extent == "gate":
+        chosen = [each for each in supported if each.name in (OLDEST, NEWEST)]
+    else:
+        chosen = supported
+    chosen = chosen or supported[-1:]  # if this machine has none of them
+    return chosen + ([*others, *find_next_interpreters()] if test.get_closest_marker("core") else [])
 
 
-def list_matrix_pairs(test: pytest.Item) -> list[tuple[Interpreter, str]]:
-    """List the interpreters and the releases of Databricks that a test runs on in the matrix."""
+def list_pairs(test: pytest.Item, extent: str) -> list[tuple[Interpreter, str]]:
+    """List the interpreters and the releases of Databricks for a test: in the gate, each release on one Python."""
     only = test.get_closest_marker("releases")
-    return [
+    pairs = [
         (found, release)
-        for found in list_matrix_interpreters(test)
+        for found in sorted(list_pythons(test, "matrix"), key=lambda found: found.sort_key)
         for release, minors in RELEASES.items()
         if found.minor in minors and (only is None or release in only.args)
     ]
+    newest = {release: (found, release) for found, release in pairs}
+    return [*newest.values()] if extent == "gate" else pairs
 
 
 def list_plain_pairs(test: pytest.Item) -> list[tuple[Interpreter, str]]:
@@ -120,8 +146,8 @@ def chooses_sitecustomize(test: pytest.Item) -> bool:
 
 
 def is_plain(item: pytest.Item) -> bool:
-    """Return whether a plain run, one without `--matrix`, has a test."""
-    values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    """Return whether a plain run has a test."""
+    values = get_values(item)
     return (
         item.get_closest_marker("matrix") is None
         and values.get("interpreter", find_running_interpreter()) == find_running_interpreter()
@@ -130,10 +156,28 @@ def is_plain(item: pytest.Item) -> bool:
     )
 
 
+def is_in_gate(item: pytest.Item) -> bool:
+    """Return whether the gate has a test: nothing of a plain run, and one kind of node a Python."""
+    if is_plain(item):
+        return False
+    values = get_values(item)
+    if "sitecustomize" not in values or chooses_sitecustomize(item):
+        return True
+    return bool(values["sitecustomize"] != (values["interpreter"].name == OLDEST))
+
+
+def get_values(item: pytest.Item) -> dict[str, Any]:
+    """Return the values that a test is run with."""
+    return item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+
+
+CHOOSE: dict[str | None, Callable[[pytest.Item], bool]] = {None: is_plain, "gate": is_in_gate, "matrix": lambda _: True}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose what `--matrix` asks for, unit tests first, and note which tests run the real thing."""
-    matrix = config.option.matrix
-    chosen = [item for item in items if matrix == "all" or is_plain(item) == (matrix is None)]
+    """Choose the tests that were asked for, unit tests first, and note which tests run the real thing."""
+    is_chosen = CHOOSE[config.option.extent]
+    chosen = [item for item in items if is_chosen(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
     items[:] = sorted(chosen, key=lambda item: UNIT not in item.path.parents)
     for item in items:

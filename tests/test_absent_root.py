@@ -127,7 +127,7 @@ def test_imports_once_the_folder_is_there_with_databricks_own_hook(projects: Pro
 
 @pytest.mark.matrix
 @pytest.mark.usefixtures("absent")
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_import_fails_for_good_without_us(projects: Projects) -> None:
     asked = projects.notebook.ask(projects.appear(patience=1.5), OFF)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.core,
     pytest.mark.matrix,
-    pytest.mark.pythons("3.10", "3.12", "3.13"),
+    pytest.mark.oldest_and_newest,
     pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""]),
 ]
 QUESTIONS = """\

@@ -66,7 +66,7 @@ def test_bare_start_by_the_startup_wheel(node: Node) -> None:
     assert not is_over(BUDGETS["bare_wheel"], ratio)
 
 
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_valgrind_counts_the_same_twice(installed: Node) -> None:
     first, second = (count_instructions(installed, [installed.python, "-c", "pass"]) for _ in range(2))
 

@@ -204,7 +204,7 @@ class Story:
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 @one_node
 @pytest.mark.parametrize("page", STORIES)
 def test_commands_of_a_page_run_in_their_order(page: str, node: Node, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_commands_of_a_page_run_in_their_order(page: str, node: Node, tmp_path: 
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 @one_node
 def test_dockerfile_makes_an_image_with_live_editable_installs(node: Node, tmp_path: Path) -> None:
     """Its lines are run on a node, which has the places of the base image."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node, Notebook
 
-pytestmark = [pytest.mark.pythons("3.12"), pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])]
+pytestmark = [pytest.mark.one_python, pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])]
 
 NOBODY = 65534
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]

@@ -200,7 +200,7 @@ def test_order_is_the_same_for_a_finder_in_the_layer_that_site_opened(notebook: 
         shutil.rmtree(project)
 
 
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_only_lines_of_editable_installs_are_honored(notebook: Notebook, write: Write) -> None:
     node = notebook.node
     layer = node.layer(node.runtime)
@@ -285,7 +285,7 @@ def from_start():
         pytest.param("{root}/gr\u00fc\u00dfe\n", "/gr\u00fc\u00dfe", id="beyond ASCII"),
     ],
 )
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_paths_are_read_as_python_reads_them(notebook: Notebook, write: Write, line: str, end: str) -> None:
     root = notebook.node.root / "outside"
     write(notebook.node.layer(notebook.node.runtime) / "a.pth", line.format(root=root))
@@ -334,7 +334,7 @@ finally:
     assert notebook.ask(place_hook(node, "pyspark.wsfs_import_hook", "path-hook") + code) == str(new)
 
 
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 @pytest.mark.parametrize("case", ["layer", "link to a file", "link into a folder"])
 def test_what_is_world_writable_is_refused_and_reported(notebook: Notebook, write: Write, case: str) -> None:
     node = notebook.node
@@ -462,7 +462,7 @@ import nope
     assert notebook.run(code).stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'nope'"
 
 
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_entry_that_is_not_a_path_costs_no_layer_its_installs(notebook: Notebook, write: Write) -> None:
     late = notebook.node.root / "late/site-packages"
     write(notebook.node.root / "outside/late_module.py", "")
@@ -481,7 +481,7 @@ print(json.dumps(late_module.__file__))
     assert notebook.ask(code) == f"{notebook.node.root}/outside/late_module.py"
 
 
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_root_of_the_file_system_takes_nothing_else_off_the_path(notebook: Notebook, write: Write) -> None:
     write(notebook.node.layer(notebook.node.runtime) / "slash.pth", "/\n")
     code = "import json, sys; sys.path.append(7); import testx; print(json.dumps(sys.path))"

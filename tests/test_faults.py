@@ -38,7 +38,7 @@ PAGE = 4096
 """Bytes. A disk gives files space in units of this size."""
 
 pytestmark = [
-    pytest.mark.pythons("3.12"),  # the installer's calls are the same on every Python, and there are many
+    pytest.mark.one_python,  # the installer's calls are the same on every Python, and there are many
     pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""]),
     pytest.mark.real("disks and kernels that fail"),
 ]

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
     from tests.lab.interpreters import Interpreter
 
-pytestmark = pytest.mark.pythons("3.10", "3.13")
+pytestmark = pytest.mark.oldest_and_newest
 one_node = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-one_python = pytest.mark.pythons("3.12")
 
 READ = "import json, dbx_patch; print(json.dumps(dbx_patch.fingerprint()))\n"
 """The code that prints a fingerprint."""
@@ -151,7 +150,7 @@ def test_fingerprint_names_the_sitecustomize_that_is_loaded_instead_of_ours(
 
 
 @pytest.mark.matrix
-@one_python
+@pytest.mark.one_python
 @pytest.mark.releases("16.4")
 @pytest.mark.real("notebook kernels")
 def test_fingerprint_of_a_kernel_has_the_published_hook(

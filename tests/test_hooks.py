@@ -826,7 +826,7 @@ answer(
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_running_kernel_is_patched_on_a_node_without_the_shim(node: Node) -> None:
     node.install_editable(node.copy_project("testx"))
     node.install_dbx_patch()

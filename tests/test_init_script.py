@@ -133,7 +133,7 @@ def test_makes_editable_installs_work_on_each_node_offline(node: Node) -> None:
 
 @ONE_NODE
 @pytest.mark.matrix
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_a_version_comes_from_the_index_that_the_cluster_names(node: Node, tmp_path: Path) -> None:
     """The runtime's other packages keep their versions, even if the cluster's settings ask pip for the newest."""
     node.pip("install", "--quiet", *LOWEST)
@@ -153,7 +153,7 @@ def test_a_version_comes_from_the_index_that_the_cluster_names(node: Node, tmp_p
 
 @ONE_NODE
 @pytest.mark.matrix
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_another_project_of_the_same_name_and_version_is_never_run(node: Node, tmp_path: Path) -> None:
     """PyPI has one. It is removed if pip installs it, and replaced if it was there before."""
     foreign = tmp_path / f"dbx_patch-{__version__}-py3-none-any.whl"
@@ -198,7 +198,7 @@ def test_another_project_of_the_same_name_and_version_is_never_run(node: Node, t
 
 @ONE_NODE
 @pytest.mark.matrix
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_missing_requirements_are_found_beside_the_wheel_and_every_user_can_read_all(node: Node) -> None:
     assert "platformdirs" not in node.pip("freeze", "--all")
     script = render_init_script(wheel=pin(find_wheel(node.wheelhouse)), root=str(node.root), strict=True)
@@ -218,7 +218,7 @@ def test_missing_requirements_are_found_beside_the_wheel_and_every_user_can_read
 
 @ONE_NODE
 @pytest.mark.matrix
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_paths_of_every_kind(node: Node) -> None:
     """No part of a path is run, and none of the tools on PATH or in the current folder that are named like ours."""
     volume = node.root / "Volumes" / ODD
@@ -309,7 +309,7 @@ class TestFailuresWithoutANode:
 
 @ONE_NODE
 @pytest.mark.matrix
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 class TestFailuresOnANode:
     @pytest.fixture
     def run(self, installed: Node) -> Run:
@@ -378,7 +378,7 @@ class TestFailuresOnANode:
 
 @ONE_NODE
 @pytest.mark.matrix
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_an_installer_that_fails(node: Node) -> None:
     node.install_dbx_patch()
     (node.root / "usr/lib" / node.version / "venv/__main__.py").unlink()
@@ -390,7 +390,7 @@ def test_an_installer_that_fails(node: Node) -> None:
 
 
 @ONE_NODE
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_where_notebooks_are_not_reached_the_log_says_so_and_a_strict_script_fails(node: Node) -> None:
     node.install_dbx_patch()
     library = node.root / "usr/lib" / node.version
@@ -417,7 +417,7 @@ def test_where_notebooks_are_not_reached_the_log_says_so_and_a_strict_script_fai
 
 
 @pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_a_shim_that_the_cluster_turns_off_is_no_failure(installed: Node) -> None:
     script = render_init_script(__version__, root=str(installed.root), strict=True)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.lab.node import Node
 
-pytestmark = pytest.mark.pythons("3.10", "3.13")  # the main job is done on each
+pytestmark = pytest.mark.oldest_and_newest  # the main job is done on each
 foreign_only = pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
 own_only = pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 """For what does not depend on whether there is a foreign `sitecustomize`."""
@@ -499,7 +499,7 @@ def test_receipts_that_are_broken_or_newer_change_nothing(ready: Node) -> None:
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_ten_rounds_leave_nothing_behind(ready: Node) -> None:
     before = ready.snapshot()
     libraries = str(ready.cluster_libraries / "bin/python")
@@ -515,7 +515,7 @@ def test_ten_rounds_leave_nothing_behind(ready: Node) -> None:
 
 
 @own_only
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_interpreter_of_another_kind_or_too_old_is_refused(ready: Node) -> None:
     """The old one is a stand-in, since most machines have none: it reports the version of one."""
     folder = ready.root / "old"
@@ -579,7 +579,7 @@ def test_uninstall_removes_the_cached_byte_code_once_the_shim_is_gone(ready: Nod
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 @foreign_only
 def test_proof_uses_virtualenv_as_well_if_it_is_installed(ready: Node) -> None:
     ready.pip("install", "--quiet", "virtualenv")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.lab.node import Node, Notebook
 
 pytestmark = [
-    pytest.mark.pythons("3.10", "3.13"),
+    pytest.mark.oldest_and_newest,
     pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""]),
 ]
 

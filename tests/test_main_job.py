@@ -66,7 +66,7 @@ def test_editable_install_works_from_the_install_of_the_shim_until_its_uninstall
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 def test_works_with_the_oldest_dependencies_and_does_not_upgrade_them(node: Node) -> None:
     node.pip("install", "--quiet", *LOWEST)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.matrix,
-    pytest.mark.pythons("3.10", "3.13"),
+    pytest.mark.oldest_and_newest,
     pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""]),
 ]
 

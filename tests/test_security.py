@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.lab.node import Node, Notebook
 
 ANOTHER_USER = 1234
-pytestmark = pytest.mark.pythons("3.12")
+pytestmark = pytest.mark.one_python
 one_node = pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
 
 

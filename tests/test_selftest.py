@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.matrix,
-    pytest.mark.pythons("3.12"),
+    pytest.mark.one_python,
     pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""]),
 ]
 

@@ -83,7 +83,7 @@ def test_every_way_to_start_python(installed: Node) -> None:
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 @pytest.mark.parametrize("owner", [NOBODY, 0], ids=["their own", "root's"])
 def test_first_start_of_a_user_whose_byte_code_is_in_another_folder(notebook: Notebook, owner: int) -> None:
     """Databricks' SSH kernels have PYTHONPYCACHEPREFIX. If the folder is another user's, each start compiles."""
@@ -107,7 +107,7 @@ def test_first_start_of_a_user_whose_byte_code_is_in_another_folder(notebook: No
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_closed_streams(installed: Node) -> None:
     codes = {}
     for number, name in enumerate(["stdin", "stdout", "stderr"]):
@@ -177,7 +177,7 @@ HOOK_MODULES = {
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-@pytest.mark.pythons("3.10", "3.13")
+@pytest.mark.oldest_and_newest
 def test_hook_of_unknown_shape_works_as_without_us(notebook: Notebook, tmp_path: Path) -> None:
     """The hook is private and can change in any runtime."""
     code = """\
@@ -206,7 +206,7 @@ else:
 
 
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
-@pytest.mark.pythons("3.12")
+@pytest.mark.one_python
 def test_python_3_9_runs_the_shim(installed: Node) -> None:
     """dbx-patch does not support 3.9, but 3.9 starts the file where it shares a layer with a newer Python."""
     pythons = [python for python in candidates("python3.9") if describe(python) is not None]

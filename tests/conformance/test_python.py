@@ -29,7 +29,7 @@ SUITES = {
 
 
 @pytest.mark.matrix
-@pytest.mark.pythons("3.10", "3.12", "3.13")
+@pytest.mark.oldest_and_newest
 @pytest.mark.real("tests of CPython's own")
 @pytest.mark.parametrize("suite", SUITES)
 def test_python_passes_its_own_tests(python_tests: Place, suite: str, tmp_path: Path) -> None:

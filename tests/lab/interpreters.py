@@ -14,6 +14,7 @@ from tests.lab.next_pythons import find_next_pythons
 
 MINORS = range(10, 14)
 """Python 3.10 to 3.13: DBR 13.3 LTS to 19.x, and one to come. `next_pythons` has those after it."""
+OLDEST, NEWEST = (f"3.{minor}" for minor in (MINORS[0], MINORS[-1]))
 
 
 @dataclass(frozen=True)

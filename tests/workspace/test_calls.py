@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.lab.workspace import RealNotebook, Workspace
     from tests.lab.workspace.mount import Call
 
-pytestmark = [pytest.mark.pythons("3.10", "3.13"), pytest.mark.real("workspace mounts")]
+pytestmark = [pytest.mark.oldest_and_newest, pytest.mark.real("workspace mounts")]
 
 UNRELATED = "import subprocess, pickle, asyncio"
 MISSING = """\

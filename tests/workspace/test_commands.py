@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.lab.workspace import Finished, Workspace
 
-pytestmark = [pytest.mark.matrix, pytest.mark.pythons("3.10", "3.13"), pytest.mark.real("workspace mounts")]
+pytestmark = [pytest.mark.matrix, pytest.mark.oldest_and_newest, pytest.mark.real("workspace mounts")]
 
 PATIENCE = 30
 """Seconds after which a command is taken to hang."""

@@ -23,7 +23,7 @@ from tests.lab.workspace.namespace import Namespace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.pythons("3.10", "3.13"), pytest.mark.real("workspace mounts")]
+pytestmark = [pytest.mark.oldest_and_newest, pytest.mark.real("workspace mounts")]
 
 ONLY_INSIDE = ("/Workspace", "/.fuse-mounts", "/databricks", "/local_disk0")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.lab.workspace import Workspace
 
-pytestmark = [pytest.mark.matrix, pytest.mark.pythons("3.10", "3.13"), pytest.mark.real("workspace mounts")]
+pytestmark = [pytest.mark.matrix, pytest.mark.oldest_and_newest, pytest.mark.real("workspace mounts")]
 
 BY_PATH = ("package0", "package1", "package2")
 OUTAGES = [pytest.param(error, marks=[] if error == "EIO" else pytest.mark.matrix) for error in ERRORS]

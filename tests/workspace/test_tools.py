@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.lab.workspace import Workspace
 
-pytestmark = [pytest.mark.matrix, pytest.mark.pythons("3.10", "3.13"), pytest.mark.real("workspace mounts")]
+pytestmark = [pytest.mark.matrix, pytest.mark.oldest_and_newest, pytest.mark.real("workspace mounts")]
 
 SOURCE = "def function(value):\n    doubled = value * 2\n    return doubled\n"
 TRACE = """
@@ -118,6 +118,7 @@ def test_user_without_a_home_folder_imports_as_without_us(workspace: Workspace, 
 
 @pytest.mark.matrix
 @pytest.mark.pythons("3.12")
+@pytest.mark.releases("16.4")
 def test_autoreload_runs_an_edit(workspace: Workspace, traced: Path, real_hook: Path) -> None:
     try:
         install_wheels(workspace, "ipykernel")
