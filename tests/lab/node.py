@@ -17,7 +17,7 @@ import subprocess
 import sys
 import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,14 +226,14 @@ class Node:
     def snapshot(self) -> dict[str, tuple[object, ...]]:
         """Return every file, folder and link, with content, mode, owner and, for a file, modification time."""
         tree: dict[str, tuple[object, ...]] = {}
-        for path in sorted(self.root.rglob("*")):
-            status = path.lstat()
+        for entry in walk(self.root):
+            status = entry.stat(follow_symlinks=False)
             facts: tuple[object, ...] = (oct(status.st_mode), status.st_uid, status.st_gid)
-            if path.is_symlink():
-                facts += (str(path.readlink()),)
-            elif path.is_file():
-                facts += (hashlib.sha256(path.read_bytes()).hexdigest(), status.st_mtime_ns)
-            tree[str(path.relative_to(self.root))] = facts
+            if entry.is_symlink():
+                facts += (str(Path(entry.path).readlink()),)
+            elif entry.is_file():
+                facts += (digest(entry.path, status), status.st_mtime_ns)
+            tree[entry.path.removeprefix(f"{self.root}/")] = facts
         return tree
 
     def _copy_interpreter(self) -> None:
@@ -277,6 +277,26 @@ class Node:
         self.pip("install", "--quiet", "setuptools", "wheel")
         # virtualenv does not cache pip's byte code, and the node's processes don't either: 0.7 s a call.
         self.run([self.python, "-m", "compileall", "-q", self.layer(self.runtime) / "pip"])
+
+
+def walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """Walk through every file, folder and link below a folder."""
+    for entry in os.scandir(folder):
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path)
+
+
+DIGESTS: dict[tuple[int, ...], str] = {}
+"""The digests of the files that nodes share: most files of a node, which each snapshot would read."""
+
+
+def digest(path: str, status: os.stat_result) -> str:
+    """Return a digest of a file; see `record` in tests/lab/templates.py for those that nodes share."""
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if status.st_nlink == 1 or key not in DIGESTS:
+        DIGESTS[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return DIGESTS[key]
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:
