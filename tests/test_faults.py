@@ -17,6 +17,7 @@ import pytest
 from tests.lab.disks import disk_in_memory, immutable, mounted
 from tests.lab.node import Node
 from tests.lab.older import make_older
+from tests.lab.templates import copy_names
 from tests.lab.trace import require
 
 if TYPE_CHECKING:
@@ -105,7 +106,6 @@ def assert_refused(done: subprocess.CompletedProcess[str], node: Node, reason: s
 
 def kill_and_check(node: Node, command: str, fault: str, *, finish: bool, before: object) -> bool:
     """Kill a command at a system call, and check what the next run finds; return whether it was killed."""
-    prepare(node, command)
     if inject(node, command, fault)[0] == 0:
         return False
     is_live(node)
@@ -129,15 +129,23 @@ def test_killed_install_is_finished_by_the_next_one(ready: Node) -> None:
 def test_killed_at_any_change_it_leaves_a_python_that_starts(ready: Node, command: str) -> None:
     """It is killed as it enters each call, which is after the one before."""
     before = ready.snapshot()
+    prepare(ready, command)
+    prepared = ready.snapshot()
+    names = [name for name in prepared if prepared[name] != before.get(name)]
+    kept = ready.root.parent / "kept"  # copied back, which is faster than to prepare the node again
+    copy_names(ready.root, kept, names)
     killed = 0
     for call in CALLS:
         for at in count(1):
-            finish = command != "uninstall" and bool(at % 2)
+            finish = command != "uninstall" and at % 4 == 1
             fault = f"{call}:signal=SIGKILL:when={at}"
             if not kill_and_check(ready, command, fault, finish=finish, before=before):
                 break
             killed += 1
+            copy_names(kept, ready.root, names)
+            assert killed > 1 or ready.snapshot() == prepared
         ready.dbx_patch("dbx_patch.uninstall")
+        copy_names(kept, ready.root, names)
     print(f"killed {killed} times")
     assert killed > 30
 
@@ -163,7 +171,8 @@ def test_disk_that_is_full_by_any_number_of_bytes_changes_nothing(small_node: No
     prepare(small_node, command)
     before = small_node.snapshot()
     filler = small_node.root / "filler"
-    for pages in count():
+    # An install and an upgrade take turns at the numbers; an uninstall needs few.
+    for pages in {"install": count(0, 2), "upgrade": count(1, 2), "uninstall": count()}[command]:
         free = shutil.disk_usage(small_node.root).free
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free - pages * PAGE)
@@ -231,7 +240,8 @@ def assert_reached(node: Node, notebook: Notebook) -> None:
     assert (status["reaches_notebooks"], status["passed_over"], is_live_in(notebook)) == (True, [], True)
 
 
-@pytest.mark.parametrize("disk", ["usr", pytest.param("etc", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("disk", ["usr", "etc"])
 def test_where_the_sitecustomize_is_on_a_read_only_disk_a_pth_file_is_used(ready: Node, disk: str) -> None:
     """/etc has the file, and /usr the link to it and its byte code. What is installed by then stays so."""
     notebook, folder = ready.make_notebook(), ready.root / disk
