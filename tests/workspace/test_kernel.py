@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dbx_patch._html import PASSED
-from tests.lab.missing import missing
 from tests.lab.node import OFF
-from tests.lab.wheels import FetchError
 from tests.lab.workspace import USERS
 from tests.lab.workspace.editables import FINDERS, IN_RUNTIME
-from tests.lab.workspace.kernel import WorkspaceKernel, install_wheels
+from tests.lab.workspace.kernel import WorkspaceKernel, provide_kernels
 from tests.workspace.test_calls import MISSING, summarize
 
 if TYPE_CHECKING:
@@ -33,11 +31,7 @@ pytestmark = [
 @pytest.fixture
 def crowded(workspace: Workspace, real_hook: Path) -> Workspace:
     """The workspace with ipykernel and pandas in the runtime's layer, and the published hook for kernels."""
-    try:
-        install_wheels(workspace, "ipykernel", "pandas")
-    except FetchError as error:
-        missing(f"wheels of ipykernel and pandas: {error}")
-    workspace.provide_hook(real_hook)
+    provide_kernels(workspace, real_hook, "pandas")
     return workspace
 
 
@@ -90,9 +84,7 @@ def test_quick_start_runs_to_its_end(crowded: Workspace) -> None:
     """The notebook of the documentation, by a user who can write the notebook's environment and the project."""
     user, notebook = 4001, crowded.make_notebook()
     project = crowded.node.copy_project("testx", "quick")
-    crowded.run(["chown", "--recursive", f"{user}:{user}", notebook.environment, project], check=True)
-    # A kernel's user reads its connection file. The machine's own folders stay private.
-    crowded.run(["chmod", "a+x", *list(crowded.shared.parents)[:-1]], check=True)
+    crowded.give(user, notebook.environment, project)
     wheelhouse = str(crowded.node.wheelhouse)
     environ = {"HOME": USERS[user], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheelhouse}
     places = {"/Volumes/main/default/libraries": wheelhouse, "/Workspace/Users/you@example.com/testx": str(project)}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.missing import missing
 from tests.lab.node import OFF
 from tests.lab.selftests import (
     FRESH,
@@ -21,8 +20,7 @@ from tests.lab.selftests import (
     select,
     select_layers,
 )
-from tests.lab.wheels import FetchError
-from tests.lab.workspace.kernel import WorkspaceKernel, install_wheels
+from tests.lab.workspace.kernel import WorkspaceKernel, provide_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -145,11 +143,7 @@ def test_fault_of_the_part_for_mounts_is_seen(workspace: Workspace, home: str, o
 @pytest.fixture
 def crowded(workspace: Workspace, real_hook: Path) -> Workspace:
     """The workspace with ipykernel in the runtime's layer, and the published hook for kernels."""
-    try:
-        install_wheels(workspace, "ipykernel")
-    except FetchError as error:
-        missing(f"the wheel of ipykernel: {error}")
-    workspace.provide_hook(real_hook)
+    provide_kernels(workspace, real_hook)
     return workspace
 
 

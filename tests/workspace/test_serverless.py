@@ -17,7 +17,6 @@ import yaml
 
 from dbx_patch._html import PASSED
 from tests.lab.kernel import read_cells
-from tests.lab.missing import missing
 from tests.lab.node import OFF
 from tests.lab.projects import HATCHLING, SETUPTOOLS, Backends, Project
 from tests.lab.selftests import (
@@ -29,11 +28,11 @@ from tests.lab.selftests import (
     select,
     select_layers,
 )
-from tests.lab.wheels import REPOSITORY, FetchError
+from tests.lab.wheels import REPOSITORY
 from tests.lab.workspace import Workspace
 from tests.lab.workspace.console import Console, ConsoleError
 from tests.lab.workspace.demonstration import IMPORT_SOON
-from tests.lab.workspace.kernel import WorkspaceKernel, install_wheels
+from tests.lab.workspace.kernel import WorkspaceKernel, provide_kernels
 from tests.lab.workspace.serverless import (
     OFFLINE,
     USER,
@@ -119,12 +118,8 @@ def bare(
 @pytest.fixture(scope="module")
 def lab(bare: Workspace, backends: Backends, real_hook: Path) -> Lab:
     """The node with an index, the start-up wheel, projects, and the published hook for kernels."""
-    try:
-        install_wheels(bare, "ipykernel")
-    except FetchError as error:
-        missing(f"the wheel of ipykernel: {error}")
+    provide_kernels(bare, real_hook)
     wheel = provide_serverless(bare, backends)
-    bare.provide_hook(real_hook)
     node = bare.node
     for project in (BY_PATH, BY_FINDER, SHIPPED):
         project.write(node.past_the_mount)
@@ -322,7 +317,7 @@ QUICK_START = ("/Workspace/Users/you@example.com/testx", "/Workspace/Users/someo
 def quick(lab: Lab) -> str:
     """The sample project, which the user can write; return what the notebook prints."""
     project = lab.workspace.node.copy_project("testx", "quick")
-    lab.workspace.run(["chown", "--recursive", f"{USER}:{USER}", project], check=True)
+    lab.workspace.give(USER, project)
     for wheel in lab.workspace.node.wheelhouse.glob("dbx_patch-*.whl"):
         shutil.copy(wheel, lab.workspace.outside(VOLUME))
     return f"function1 of {project}/src/testx/functions.py\n"

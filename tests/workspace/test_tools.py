@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.missing import missing
-from tests.lab.wheels import FetchError
-from tests.lab.workspace.kernel import WorkspaceKernel, install_wheels
+from tests.lab.workspace.kernel import WorkspaceKernel, provide_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,11 +118,7 @@ def test_user_without_a_home_folder_imports_as_without_us(workspace: Workspace, 
 @pytest.mark.pythons("3.12")
 @pytest.mark.releases("16.4")
 def test_autoreload_runs_an_edit(workspace: Workspace, traced: Path, real_hook: Path) -> None:
-    try:
-        install_wheels(workspace, "ipykernel")
-    except FetchError as error:
-        missing(f"the wheels of ipykernel: {error}")
-    workspace.provide_hook(real_hook)
+    provide_kernels(workspace, real_hook)
     with WorkspaceKernel(workspace) as kernel:
         assert kernel.run("%load_ext autoreload\n%autoreload 2\nimport package0.traced").error == ""
         assert kernel.run("print(package0.traced.function(2))").text == "4\n"

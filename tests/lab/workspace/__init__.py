@@ -198,6 +198,10 @@ class Workspace:
         provide_real_hook(self.node, real_hook)
         provide_hook(self.node, place)
 
+    def give(self, user: int, *paths: Path) -> None:
+        """Make files and folders a user's own, with all below them."""
+        self.run(["chown", "--recursive", f"{user}:{user}", *paths], check=True)
+
     def environ(self, user: int | None = None) -> dict[str, str]:
         """The environment of a user's processes; None is root."""
         return self.node.environ() | ({} if user is None else {"HOME": USERS[user]})

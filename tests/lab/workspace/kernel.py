@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.lab.kernel import Kernel, as_user
-from tests.lab.wheels import pip
+from tests.lab.missing import missing
+from tests.lab.wheels import FetchError, pip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,20 @@ class WorkspaceKernel(Kernel):
     def __exit__(self, *_: object) -> None:
         self.workspace.mount.heal()  # a kernel that waits for the mount can't be killed
         super().__exit__()
+
+
+def provide_kernels(workspace: Workspace, real_hook: Path, *wanted: str) -> None:
+    """Let each user run kernels behind the published hook, with more packages in the runtime's layer.
+
+    The test is skipped if the packages can't be fetched.
+    """
+    try:
+        install_wheels(workspace, "ipykernel", *wanted)
+    except FetchError as error:
+        missing(f"the wheels of {' and '.join(('ipykernel', *wanted))}: {error}")
+    workspace.provide_hook(real_hook)
+    # A kernel's user reads its connection file. The machine's own folders stay private.
+    workspace.run(["chmod", "a+x", *list(workspace.shared.parents)[:-1]], check=True)
 
 
 def install_wheels(workspace: Workspace, *wanted: str) -> None:

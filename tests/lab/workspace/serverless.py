@@ -67,8 +67,6 @@ def provide_serverless(workspace: Workspace, backends: Backends) -> str:
     workspace.node.pip("install", "--quiet", *LOWEST)  # a runtime has both
     for wheels in (backends.wheels, workspace.node.wheelhouse):
         shutil.copytree(wheels, workspace.outside(INDEX), dirs_exist_ok=True)
-    # A kernel's user reads its connection file. The machine's own folders stay private.
-    workspace.run(["chmod", "a+x", *list(workspace.shared.parents)[:-1]], check=True)
     volume = workspace.outside(VOLUME)
     volume.mkdir(parents=True)
     return str(VOLUME / Path(write_startup_wheel(volume).path).name)
@@ -80,7 +78,7 @@ def make_environment(workspace: Workspace, *below: Path) -> Environment:
     lines = "".join(f"import site; site.addsitedir({str(layer)!r})\n" for layer in below)
     workspace.node.write(workspace.node.layer(environment) / "base_environment.pth", lines)
     workspace.outside(environment / "tmp").mkdir()
-    workspace.run(["chown", "--recursive", f"{USER}:{USER}", environment], check=True)
+    workspace.give(USER, environment)
     return Environment(workspace.node, environment, workspace)
 
 
