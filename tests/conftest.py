@@ -99,25 +99,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("sitecustomize", [*kinds], ids=[*kinds.values()], indirect=True, scope="session")
 
 
+def find_enough(test: pytest.Item) -> pytest.Mark | None:
+    """Return the marker that says which Pythons are enough for a test: a function's own is before its module's."""
+    return next(
+        (mark for mark in test.iter_markers() if mark.name in {"oldest_and_newest", "one_python", "pythons"}), None
+    )
+
+
 def list_pythons(test: pytest.Item, extent: str) -> list[Interpreter]:
     """List the interpreters that the matrix or the gate runs a test on."""
-    found = find_interpreters()
-    others = [each for each in found if each.debian and each != find_running_interpreter()]
-    supported = [each for each in found if each not in others]
-    markers = (
-        marker for marker in test.iter_markers() if marker.name in ("oldest_and_newest", "one_python", "pythons")
-    )
-    enough = next(markers, None)
+    found, running, enough = find_interpreters(), find_running_interpreter(), find_enough(test)
+    debian = [each for each in found if each.debian and each != running]
+    supported = [each for each in found if each not in debian]
     if enough is not None and enough.name == "one_python":
-        chosen = [find_running_interpreter()]
+        chosen = [running]
     elif enough is not None and enough.name == "pythons":
         chosen = [each for each in found if each.name in enough.args or (each.debian and "debian" in enough.args)]
     elif enough is not None or extent == "gate":
-        chosen = [each for each in supported if each.name in (OLDEST, NEWEST)]
+        chosen = [each for each in supported if each.name in {OLDEST, NEWEST}]
     else:
         chosen = supported
     chosen = chosen or supported[-1:]  # if this machine has none of them
-    return chosen + ([*others, *find_next_interpreters()] if test.get_closest_marker("core") else [])
+    return chosen + ([*debian, *find_next_interpreters()] if test.get_closest_marker("core") else [])
 
 
 def list_pairs(test: pytest.Item, extent: str) -> list[tuple[Interpreter, str]]:
@@ -157,13 +160,12 @@ def is_plain(item: pytest.Item) -> bool:
 
 
 def is_in_gate(item: pytest.Item) -> bool:
-    """Return whether the gate has a test: nothing of a plain run, and one kind of node a Python."""
-    if is_plain(item):
-        return False
-    values = get_values(item)
-    if "sitecustomize" not in values or chooses_sitecustomize(item):
-        return True
-    return bool(values["sitecustomize"] != (values["interpreter"].name == OLDEST))
+    """Return whether the gate has a test: nothing of a plain run, and on each of several Pythons one kind of node."""
+    values, enough = get_values(item), find_enough(item)
+    if is_plain(item) or "sitecustomize" not in values or chooses_sitecustomize(item):
+        return not is_plain(item)
+    is_alone = enough is not None and enough.name == "one_python"
+    return is_alone or bool(values["sitecustomize"]) != (values["interpreter"].name == OLDEST)
 
 
 def get_values(item: pytest.Item) -> dict[str, Any]:

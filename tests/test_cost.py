@@ -36,6 +36,7 @@ def test_bare_start(node: Node) -> None:
     assert not is_over(BUDGETS["bare"], ratio)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("sitecustomize", [False], indirect=True, ids=[""])
 def test_bare_start_with_byte_code_in_a_folder_of_its_own(node: Node) -> None:
     """As Databricks' SSH kernels have it. The installer's byte code is not used then: Python looks in that folder."""
@@ -66,6 +67,7 @@ def test_bare_start_by_the_startup_wheel(node: Node) -> None:
     assert not is_over(BUDGETS["bare_wheel"], ratio)
 
 
+@pytest.mark.matrix
 @pytest.mark.one_python
 def test_valgrind_counts_the_same_twice(installed: Node) -> None:
     first, second = (count_instructions(installed, [installed.python, "-c", "pass"]) for _ in range(2))

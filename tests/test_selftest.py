@@ -163,9 +163,10 @@ def test_read_only_layer_is_left_out_with_the_reason(notebook: Notebook, scratch
     assert f"  {layer}" not in done.stderr.splitlines()
 
 
-@pytest.mark.parametrize("rows", [0, 5, 14, 20])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_removes_everything(notebook: Notebook, scratch: Path, rows: int, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "rows"), [(signal.SIGINT, 0), (signal.SIGINT, 14), (signal.SIGTERM, 5), (signal.SIGTERM, 20)]
+)
+def test_interrupt_removes_everything(notebook: Notebook, scratch: Path, number: signal.Signals, rows: int) -> None:
     """Between two rows, or while the next one is tried. The second signal, which a person may send, changes nothing."""
     node = notebook.node
     before = node.snapshot()

@@ -26,7 +26,7 @@ pytestmark = [
 each_kind = pytest.mark.parametrize(
     "how",
     [
-        ["venv"],
+        pytest.param(["venv"], marks=pytest.mark.matrix),
         pytest.param(["venv", "--system-site-packages"], marks=pytest.mark.matrix),
         pytest.param(["virtualenv"], marks=pytest.mark.matrix),
         ["virtualenv", "--system-site-packages"],
@@ -132,7 +132,11 @@ FORMS: dict[Callable[[Path], None], tuple[int, int | None]] = {
 """How each is created, the slot that is right for it, and what it sets when it runs."""
 
 
-@pytest.mark.parametrize("make", [byte_code_only, hard_link, early_end], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [hard_link, *(pytest.param(make, marks=pytest.mark.matrix) for make in (byte_code_only, early_end))],
+    ids=lambda make: make.__name__,
+)
 def test_where_notebooks_are_not_reached_strict_changes_nothing_and_the_printed_commands_help(
     node: Node, make: Callable[[Path], None]
 ) -> None:

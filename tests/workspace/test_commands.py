@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.lab.workspace import Finished, Workspace
 
-pytestmark = [pytest.mark.matrix, pytest.mark.oldest_and_newest, pytest.mark.real("workspace mounts")]
+pytestmark = [pytest.mark.matrix, pytest.mark.one_python, pytest.mark.real("workspace mounts")]
 
 PATIENCE = 30
 """Seconds after which a command is taken to hang."""
