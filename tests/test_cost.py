@@ -56,6 +56,7 @@ def test_bare_start_with_byte_code_in_a_folder_of_its_own(node: Node) -> None:
     assert not is_over(BUDGETS["bare"], ratio)
 
 
+@pytest.mark.matrix
 def test_bare_start_by_the_startup_wheel(node: Node) -> None:
     environment, without_us = make_bare(node)
     wheel = write_startup_wheel(node.root).path
@@ -69,6 +70,7 @@ def test_bare_start_by_the_startup_wheel(node: Node) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.one_python
+@pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
 def test_valgrind_counts_the_same_twice(installed: Node) -> None:
     first, second = (count_instructions(installed, [installed.python, "-c", "pass"]) for _ in range(2))
 

@@ -547,6 +547,7 @@ def test_interpreter_of_another_kind_or_too_old_is_refused(ready: Node) -> None:
     assert "dbx-patch supports CPython 3.9 and newer.\n" in done.stderr
 
 
+@pytest.mark.matrix
 @own_only
 def test_uninstall_removes_the_cached_byte_code_once_the_shim_is_gone(ready: Node) -> None:
     before = ready.snapshot()
@@ -691,6 +692,7 @@ class TestForeign:
             "names left in it": [],
         }
 
+    @pytest.mark.matrix
     def test_without_a_node_it_is_extended_only_if_that_is_asked_for(self, ready: Node) -> None:
         """It is the machine's own: every environment of that Python imports it."""
         python = move_from_node(ready)
@@ -726,6 +728,7 @@ class TestForeign:
         ready.run([python, "-m", "dbx_patch.uninstall"])
         assert ready.snapshot() == before
 
+    @pytest.mark.matrix
     @pytest.mark.oldest_and_newest
     def test_is_restored_byte_for_byte(self, ready: Node) -> None:
         """`tests/unit/test_blocks.py` has more contents; here Python runs them."""
@@ -788,6 +791,7 @@ class TestForeign:
             run_and_check(ready, "dbx_patch.uninstall")
             assert ready.snapshot() == before
 
+    @pytest.mark.matrix
     @pytest.mark.oldest_and_newest
     def test_two_environments_over_one_interpreter_are_independent(self, ready: Node) -> None:
         """Each has its own block, and the one that stays keeps running, also in a file without a newline at its end."""
