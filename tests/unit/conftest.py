@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from coverage import Coverage
 
 from dbx_patch import sitecustomize_template
 from dbx_patch.installer.shim_files import _stamp, list_parts
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def shim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def hidden_shim(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A copy of the shim for one test. It is not started, and what it changes in `sys` is restored afterwards."""
     for name in ("path", "meta_path", "path_hooks"):
         monkeypatch.setattr(sys, name, list(getattr(sys, name)))
@@ -48,3 +49,21 @@ def change_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
             part.write("# another build\n")
 
     return change
+
+
+@pytest.fixture
+def shim(hidden_shim: Any) -> Any:
+    """The same copy, whose parts name their files, by which coverage knows their lines."""
+    hidden_shim.hide_file = lambda _code: None
+    return hidden_shim
+
+
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    """For a test in which measuring coverage would fail, because it reads `sys.path` as well."""
+    measuring = Coverage.current()
+    if measuring:
+        measuring.stop()
+    yield
+    if measuring:
+        measuring.start()

@@ -127,11 +127,11 @@ class Interrupt:
 
     def __init__(self, shim: Any, after: int) -> None:
         self.left = after
-        self.files = {shim.__file__, "<dbx-patch>"}
+        self.files = shim.__file__.removesuffix(".py")
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
         caller = {"return": frame.f_back, "c_return": frame}.get(event)
-        if caller is not None and caller.f_code.co_filename in self.files:
+        if caller is not None and caller.f_code.co_filename.startswith(self.files):
             self.left -= 1
             if self.left == 0:
                 sys.setprofile(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -52,6 +53,14 @@ def change(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         for part in PARTS:
             tmp_path.joinpath(f"shim_{part}.py").write_text(text)
     return str(request.param)
+
+
+def test_code_of_a_part_names_no_file(hidden_shim: Any) -> None:
+    """Databricks' hooks refuse an import for a frame whose file is in site-packages."""
+    for part in map(hidden_shim.load, PARTS):
+        functions = [thing for thing in vars(part).values() if isinstance(thing, FunctionType)]
+        ours = [function for function in functions if function.__module__ == part.__name__]
+        assert {function.__code__.co_filename for function in ours} == {"<dbx-patch>"}
 
 
 def test_part_of_another_version_never_runs(shim: Any, change: str, tmp_path: Path) -> None:

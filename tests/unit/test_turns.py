@@ -294,6 +294,7 @@ def test_finder_answers_where_it_put_itself_when_other_code_removes_ours(layers:
     assert layers.find("turn_own") == editable
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_odd_entries_of_a_path_are_skipped_as_python_skips_them(layers: Layers, tmp_path: Path) -> None:
     class Odd:
         def __eq__(self, other: object) -> bool:
