@@ -10,10 +10,12 @@ import pytest
 
 from dbx_patch.installer import is_own, list_shims, remove_every_block
 from dbx_patch.installer.shim_files import add_block, list_shims_of_pth, remove_block, write_pth
+from dbx_patch.sitecustomize_template import LOADER, template
 
 SHIM = "/databricks/python3/lib/python3.12/site-packages/dbx_patch_sitecustomize.py"
 OTHER = "/local_disk0/lib/python3.12/site-packages/dbx_patch_sitecustomize.py"
 ODD = "/a'''\"\"\"\n}; raise SystemExit(7) #\\/gr\u00fc\u00dfe/\udcff/shim.py"
+TEMPLATE = Path(template.__file__).with_name(LOADER)
 BLOCK_OF_0_1_0 = """\
 # >>> dbx-patch >>>{note}
 # Loads the start-up shim of dbx-patch, which makes editable installs importable on Databricks.
@@ -161,7 +163,8 @@ def test_path_of_any_kind_is_loaded_and_nothing_leaves_the_block(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     namespace: dict[str, object] = {}
 
-    exec(compile(content, "sitecustomize.py", "exec"), namespace)
+    # Line for line, the whole file is the template, and measured as that.
+    exec(compile(content, str(TEMPLATE) if kind == "whole file" else "sitecustomize.py", "exec"), namespace)
 
     module = sys.modules.pop("dbx_patch_sitecustomize")
     assert vars(module)["loaded_from"] == str(shim)
