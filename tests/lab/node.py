@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.interpreters import Interpreter
+from tests.lab.measured import measure
 from tests.lab.templates import list_names, make_once, record, replay
 from tests.lab.wheels import REPOSITORY
 
@@ -180,7 +181,7 @@ class Node:
         """Run a command in the environment that the node's processes have; its output is shown where it fails."""
         __tracebackhide__ = True
         done = subprocess.run(
-            [str(part) for part in command],
+            measure([str(part) for part in command], self._templates.with_name("coverage")),
             env=self.environ() | dict(environ or {}),
             cwd=self.root,
             capture_output=True,
