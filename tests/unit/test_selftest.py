@@ -361,3 +361,35 @@ def test_udf_imports_the_project_or_fails(udf_trial: Trial, monkeypatch: pytest.
     with pytest.raises(BrokenError, match="ModuleNotFoundError"):
         promises.try_udf(udf_trial)
     forget(udf_trial.scratch.token, None)
+
+
+def test_notebook_shows_the_table_as_it_grows_and_a_line_at_the_end() -> None:
+    shown: list[str] = []
+
+    def show(html: str, *, display_id: bool) -> object:
+        assert display_id
+        shown.append(html)
+        return SimpleNamespace(update=shown.append)
+
+    display = SimpleNamespace(HTML=str, display=show)
+    drawing = running.Drawing(display)
+
+    drawing.begin(RESULT.live, RESULT.folders)
+    for row in RESULT.rows:
+        drawing.add(row)
+    drawing.end(RESULT)
+
+    begins, no_row, *grown, end = shown
+    assert "starts" in begins
+    assert PASSED.promise not in no_row
+    assert [sum(row.promise in html for row in RESULT.rows) for html in grown] == [1, 2, 3]
+    assert [f"{number} done" in html for number, html in enumerate(grown, 1)] == [True] * 3
+    assert end == RESULT.summary
+
+
+def test_what_could_not_be_removed_is_said() -> None:
+    said: list[object] = []
+
+    Watcher(said.append).left("it is busy: /a/folder")
+
+    assert said == ["could not be removed: it is busy: /a/folder"]
