@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from dbx_patch.installer import _probe
 from dbx_patch.sitecustomize_template import template
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from dbx_patch.installer import _receipts
 
 FACTS = {"version": "0.2.0"}
