@@ -93,6 +93,18 @@ def test_install_is_honored_after_a_part_could_not_be_loaded(shim: Any, honored:
     assert describe(shim, honored) == HONORED
 
 
+def test_layer_that_has_changed_just_now_is_listed_again(shim: Any, honored: Layer) -> None:
+    """A second change within a tick of the clock leaves the folder's modification time as it is."""
+    shim.time = SimpleNamespace(monotonic=time.monotonic, time_ns=lambda: AN_HOUR_AGO)
+    shim.honor_changes()
+    honored.path.joinpath("__editable__.second-1.0.pth").write_text("/the/second\n")
+    honored.age(honored.path)
+    shim.forget_answers()
+    shim.honor_changes()
+
+    assert "/the/second" in sys.path
+
+
 @pytest.mark.parametrize("raised", ["KeyboardInterrupt", "SystemExit"])
 @pytest.mark.parametrize("where", ["in the module", "in its function"])
 def test_interrupted_import_line_raises_and_is_run_again(shim: Any, honored: Layer, raised: str, where: str) -> None:
