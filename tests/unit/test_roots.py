@@ -165,6 +165,16 @@ def test_stop_removes_the_roots_that_were_added(shim: Any) -> None:
     assert shim.load("editables").roots == {}
 
 
+def test_stop_removes_what_searches_the_roots(shim: Any) -> None:
+    before = list(sys.path_hooks), list(sys.meta_path)
+    shim.load("editables").guard_roots([])
+    assert (len(sys.path_hooks), len(sys.meta_path)) == (len(before[0]) + 1, len(before[1]) + 1)
+
+    shim.stop()
+
+    assert (sys.path_hooks, sys.meta_path) == before
+
+
 def test_shim_that_is_imported_as_a_library_is_not_started(shim: Any) -> None:
     assert (shim.started, list(shim.journal), shim.watcher in sys.meta_path) == (False, [], False)
 
