@@ -512,6 +512,20 @@ def test_finder_on_a_mount_that_fails_has_the_error_as_the_cause_of_the_failed_i
     assert isinstance(raised.value.__cause__, PermissionError)
 
 
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_failure_of_the_process_in_a_finder_is_raised(mount: Mount, error: int) -> None:
+    """Code that imports takes ModuleNotFoundError for a module that is not installed."""
+
+    def find_spec(name: str, *_: object) -> None:
+        if name == "of_a_finder":
+            raise OSError(error, "a failure of the test")
+
+    mount.shim.load("finders").add_turn({"layer": str(mount.layer), "pth": "a.pth"}, find_spec)
+
+    with pytest.raises(OSError, match="a failure of the test"):
+        __import__("of_a_finder")
+
+
 def test_what_a_finder_finds_on_a_mount_is_searched_as_a_root_is(mount: Mount) -> None:
     mount.write("package/__init__.py", "package/module.py")
     folder = str(mount.root / "package")
