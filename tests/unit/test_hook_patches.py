@@ -67,6 +67,23 @@ def test_stop_has_hooks_made_anew(shim: Any, make_hook: Callable[..., Any], tmp_
     assert str(tmp_path) not in sys.path_importer_cache
 
 
+def test_stop_leaves_a_function_alone_whose_code_was_replaced_since(shim: Any) -> None:
+    """Other code may replace code objects, too. What it has put there is not ours to remove."""
+
+    def change_path() -> str:
+        return "Databricks'"
+
+    def replacement() -> str:
+        return "other code's"
+
+    shim.load("hooks").keep_roots(change_path)
+    assert change_path() == "Databricks'"
+    change_path.__code__ = replacement.__code__
+    shim.stop()
+
+    assert change_path() == "other code's"
+
+
 def test_no_name_of_a_parameter_is_taken_by_the_patch(shim: Any) -> None:
     def change_path(original: int, around: int, args: int, named: int) -> list[int]:
         return [original, around, args, named]
