@@ -160,6 +160,13 @@ def test_sticky_folder_is_safe_and_its_entries_are_checked(file: Path) -> None:
     assert find_exposed(file, {0}) == file
 
 
+def test_file_that_others_can_write_is_found_although_it_is_sticky(file: Path) -> None:
+    """The bit limits who may rename and remove a folder's entries. It says nothing about a file."""
+    file.chmod(0o1666)
+
+    assert find_exposed(file, {0}) == file
+
+
 @pytest.mark.parametrize("relative", [True, False], ids=["relative", "absolute"])
 def test_links_and_the_folders_they_lead_through_are_checked(file: Path, tmp_path: Path, relative: bool) -> None:  # noqa: FBT001
     between = tmp_path.resolve() / "between"
