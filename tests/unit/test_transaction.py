@@ -241,6 +241,21 @@ def test_second_installer_waits_and_then_gives_up(folder: Path, monkeypatch: pyt
         assert sorted(path.name for path in folder.iterdir()) == ["removed", "renamed", "replaced", "target"]
 
 
+def test_folders_are_locked_in_one_order_whoever_names_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two installers that lock in different orders could wait for each other, and both would give up."""
+    folders = [folder / str(number) for number in range(9)]
+    for each in folders:
+        each.mkdir()
+    locked: list[Path] = []
+    monkeypatch.setattr(_lock, "acquire", lambda _descriptor, each, _deadline: locked.append(each))
+
+    for named in (folders, folders[::-1]):
+        with lock(named):
+            pass
+
+    assert locked == [each.resolve() for each in folders] * 2
+
+
 def test_lock_of_a_killed_process_is_gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_lock, "PATIENCE", 5.0)
     code = (
