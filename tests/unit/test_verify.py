@@ -65,6 +65,18 @@ def test_code_objects_of_a_class_include_inner_functions() -> None:
     assert list(find_codes(None, "Hook")) == []
 
 
+def test_nothing_is_left_of_the_probe() -> None:
+    """What stayed served would be answered for every caller, whatever Databricks' hooks say."""
+    served: set[str] = set()
+    part = SimpleNamespace(served=served, normalize=str)
+    before = list(sys.path), set(sys.modules), set(sys.path_importer_cache)
+
+    ran, problem = import_probe(SimpleNamespace(load=lambda _: part))
+
+    assert (bool(ran), problem, served) == (True, "", set())
+    assert (list(sys.path), set(sys.modules), set(sys.path_importer_cache)) == before
+
+
 def test_hooks_are_not_verified_when_dbx_patch_was_uninstalled_meanwhile() -> None:
     def load(part: str) -> None:
         raise FileNotFoundError(part)
