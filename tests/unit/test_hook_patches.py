@@ -84,6 +84,20 @@ def test_stop_leaves_a_function_alone_whose_code_was_replaced_since(shim: Any) -
     assert change_path() == "other code's"
 
 
+def test_root_that_a_function_moves_down_is_put_back(shim: Any) -> None:
+    """An editable install would otherwise lose to a copy in a layer that its root was above."""
+
+    def change_path() -> None:
+        sys.path.sort(key=lambda entry: entry == "/root")
+
+    shim.load("editables").served.add("/root")
+    shim.load("hooks").keep_roots(change_path)
+    sys.path[:] = ["/own/site-packages", "/root", "/runtime/site-packages"]
+    change_path()
+
+    assert sys.path == ["/own/site-packages", "/root", "/runtime/site-packages"]
+
+
 def test_no_name_of_a_parameter_is_taken_by_the_patch(shim: Any) -> None:
     def change_path(original: int, around: int, args: int, named: int) -> list[int]:
         return [original, around, args, named]
