@@ -71,6 +71,11 @@ def test_name_and_metadata_are_of_a_version_that_no_index_has(wheel: Path) -> No
     assert sorted(metadata.get_all("Requires-Dist") or [])[:2] != []
 
 
+def test_wheel_has_the_command(wheel: Path) -> None:
+    """It is what the documentation has people run in an environment that only the wheel brings it to."""
+    assert b"\ndbx-patch = dbx_patch" in find(read(wheel), ".dist-info/entry_points.txt")
+
+
 def test_record_lists_every_file_with_its_digest_and_size(wheel: Path) -> None:
     files = read(wheel)
     rows = list(csv.reader(io.StringIO(find(files, ".dist-info/RECORD").decode())))
