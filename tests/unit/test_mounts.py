@@ -555,6 +555,24 @@ def test_namespace_package_of_two_roots_is_whole(mount: Mount) -> None:
     assert sorted(spec.submodule_search_locations or ()) == sorted([f"{first}/spread", f"{other}/spread"])
 
 
+def test_namespace_package_gets_the_portion_of_a_root_that_is_back(mount: Mount, tmp_path: Path) -> None:
+    """It was imported while the root was away. Nothing fails that would have it looked for again."""
+    mount.write("project/__init__.py", "spread_portions/second.py")
+    local = tmp_path / "local/spread_portions"
+    local.mkdir(parents=True)
+    sys.path.append(str(local.parent))
+    mount.error = errno.EIO
+    assert not mount.has("project")
+    spread = __import__("spread_portions")
+    del sys.modules["spread_portions"]
+    assert list(spread.__path__) == [str(local)]
+    mount.error = 0
+    mount.now += 2.0
+    assert mount.has("project")
+
+    assert set(spread.__path__) == {str(local), f"{mount.root}/spread_portions"}
+
+
 def test_stop_gives_the_folders_back_to_python(mount: Mount) -> None:
     mount.write("project/__init__.py")
     assert mount.has("project")
