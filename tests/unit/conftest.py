@@ -53,8 +53,13 @@ def change_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
 
 @pytest.fixture
 def shim(hidden_shim: Any) -> Any:
-    """The same copy, whose parts name their files, by which coverage knows their lines."""
-    hidden_shim.hide_file = lambda _code: None
+    """The same copy, whose parts name their files, by which coverage knows their lines.
+
+    Where the package is installed into a layer, its parts hide their files as they do on a node: their own frames would
+    count as a library's.
+    """
+    if "-packages/" not in hidden_shim.__file__:
+        hidden_shim.hide_file = lambda _code: None
     return hidden_shim
 
 
