@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import stat
 import struct
 from pathlib import Path
 
-MOUNTS = Path("/proc/self/mountinfo")
-"""The mounts that this process sees, one a line (proc_pid_mountinfo(5))."""
+from dbx_patch.sitecustomize_template import list_mounts
+
 GET_FLAGS = 0x80086601
 """`FS_IOC_GETFLAGS` of 64-bit Linux: the request for a file's inode flags (ioctl_iflags(2))."""
 IMMUTABLE = 0x10
@@ -68,12 +67,7 @@ def name_protection(exposed: Path, owners: set[int]) -> str:
 
 def find_mount(path: Path) -> Path:
     """Return the folder at which the file system is mounted that has a path."""
-    mounts = {Path("/")}
-    with contextlib.suppress(OSError):
-        for line in MOUNTS.read_bytes().splitlines():
-            # The fifth field, in which blanks and backslashes are octal numbers.
-            name = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4])
-            mounts.add(Path(os.fsdecode(name)))
+    mounts = {Path("/"), *(Path(folder) for folder, _ in list_mounts())}
     path = path.resolve()
     return next(above for above in (path, *path.parents) if above in mounts)
 

@@ -24,8 +24,10 @@ from dbx_patch.installer._places import (
     choose_places,
     find_kernel_obstacle,
     find_loaders,
+    find_silenced,
     find_slot,
     find_startup_wheel,
+    list_foreign,
 )
 from dbx_patch.installer._proof import verify
 from dbx_patch.installer._receipts import forget, record
@@ -147,6 +149,7 @@ def install_at(interpreter: Interpreter, place: Place, passed_over: list[str], *
         passed_over=passed_over,
         dry_run=dry_run,
         notebook=interpreter.is_notebook,
+        silenced=find_silenced(interpreter.layers) if place.slot is Slot.OWN else None,
     )
 
 
@@ -237,7 +240,7 @@ def lock_and_probe(python: str) -> Iterator[Interpreter]:
         msg = f"Nothing was changed for {python}.\nIts site-packages folder does not exist: {interpreter.purelib}."
         raise InstallerError(msg, fix=f"create that folder, or {NAME_ANOTHER}")
     loaders = [loader for loader, _ in find_loaders(interpreter)]
-    files = [interpreter.purelib / SHIM, *interpreter.sitecustomizes, *loaders]
+    files = [interpreter.purelib / SHIM, *list_foreign(interpreter), *loaders]
     folders = [folder for file in files for folder in (file.parent, file.parent / "__pycache__", file.resolve().parent)]
     try:
         with lock(folders):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dbx_patch.installer._access import describe_owner, find_write_obstacle, name_protection, name_removal, quote
 from dbx_patch.installer._interpreter import Interpreter
@@ -14,7 +15,7 @@ from dbx_patch.installer._node import find_node
 from dbx_patch.installer._trust import find_exposed, find_exposed_byte_code
 from dbx_patch.installer.files import read
 from dbx_patch.installer.shim_files import add_block, is_own, list_shims, list_shims_of_pth
-from dbx_patch.sitecustomize_template import LOADER, SHIM, STARTUP
+from dbx_patch.sitecustomize_template import LOADER, SHIM, STARTUP, find_mount
 
 PTH_FILE = "zzz_dbx_patch.pth"
 """The start-up file for where no `sitecustomize` can be extended. `site` reads it last, in the order of names."""
@@ -73,7 +74,7 @@ def choose_places(interpreter: Interpreter, *, strict: bool = False) -> tuple[li
 def list_places(interpreter: Interpreter) -> Iterator[tuple[Place, str | None]]:
     """List the places, the preferred one first, each with what keeps it from being used."""
     shim = interpreter.purelib / SHIM
-    foreign = [file for file in interpreter.sitecustomizes if not is_own(read(file) or b"")]
+    foreign = [file for file in list_foreign(interpreter) if not is_own(read(file) or b"")]
     if foreign:
         place = Place(Slot.FOREIGN, shim, foreign[0])
         yield place, find_foreign_obstacle(place)
@@ -82,6 +83,33 @@ def list_places(interpreter: Interpreter) -> Iterator[tuple[Place, str | None]]:
         yield place, find_own_obstacle(place)
     place = Place(Slot.PTH, shim, interpreter.purelib / PTH_FILE)
     yield place, find_pth_obstacle(interpreter, place)
+
+
+def list_foreign(interpreter: Interpreter) -> list[Path]:
+    """List the files that can answer `import sitecustomize`, but those of projects that are installed editable.
+
+    A project's file must not load the shim: it is under version control, and goes when its install does.
+    """
+    roots = set(list_roots(interpreter.layers))
+    return [file for file in interpreter.sitecustomizes if roots.isdisjoint(map(str, file.parents[:2]))]
+
+
+def list_roots(layers: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """List the folders that the editable installs of some layers put on the path."""
+    for layer in layers:
+        yield from (editable["root"] for editable in layer["editables"] if editable["root"])
+
+
+def find_silenced(layers: Iterable[dict[str, Any]], is_file: Callable[[str], bool] | None = None) -> str | None:
+    """Return the project's `sitecustomize` that Python would import if ours were not there; None if there is none.
+
+    It is in a root that `site` itself puts on the path. By default only the local disk is searched: a mount may hang.
+    """
+    for root in list_roots(layer for layer in layers if layer["opened_by_site"]):
+        for file in (f"{root}/{name}" for name in ("sitecustomize/__init__.py", LOADER)):
+            if is_file(file) if is_file else not find_mount(file) and Path(file).is_file():
+                return file
+    return None
 
 
 # Obstacles: each is a text of one sentence a line, and ends with a line `Fix: …` if the user can remove it.

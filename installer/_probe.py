@@ -78,7 +78,7 @@ def describe(template: str) -> "dict[str, Any]":
         is not None
     )
     editables = shim.load("editables")
-    opened = shim.load("finders").find_opened_layers()
+    opened = shim.load("standards").find_opened_layers()
     facts["layers"] = []
     for layer in filter(shim.is_layer, sys.path):
         found = editables.read_editables(layer) if os.path.isdir(layer) else []

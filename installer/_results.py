@@ -50,6 +50,8 @@ class Installation(Shown):
     """Whether nothing was changed, and `changed` lists what would be."""
     notebook: bool = False
     """Whether the interpreter's environment is a notebook's own."""
+    silenced: str | None = None
+    """A project's `sitecustomize` that Python does not import, because ours comes first."""
     reaches_notebooks: bool = field(init=False)
     """Whether the shim runs in the notebook environments that are created from the interpreter."""
 
@@ -73,7 +75,7 @@ class Installation(Shown):
         if self.dry_run:
             head = f"This would install dbx-patch {self.version} for {self.python} (slot {self.slot})"
             lines = [f"{head}:", *files] if files else [f"{head}, and change nothing."]
-            return "\n".join([*lines, *self._reach()])
+            return "\n".join([*lines, *explain_silenced(self.silenced, self.file), *self._reach()])
         if self.changed:
             lines = [f"Installed dbx-patch {self.version} for {self.python}:", *files]
         else:
@@ -91,7 +93,7 @@ class Installation(Shown):
             lines.append("The shim works in this environment only, not in environments created from it.")
         if self.changed and (self.reaches_notebooks or self.notebook):
             lines.append("Notebooks that are running now use it once they are restarted.")
-        return "\n".join([*lines, *self._reach()])
+        return "\n".join([*lines, *explain_silenced(self.silenced, self.file), *self._reach()])
 
     def _reach(self) -> list[str]:
         if self.reaches_notebooks:
@@ -169,6 +171,8 @@ class Status(Shown):
     """Other shims that are installed for this interpreter and do not run, each with its version."""
     mounts: dict[str, str] = field(default_factory=dict)
     """The mounts that editable installs are on, each with its state in words. Asked by the command, not by `status`."""
+    silenced: str | None = None
+    """A project's `sitecustomize` that Python does not import, because ours comes first. Asked likewise."""
 
     @property
     def is_alone(self) -> bool:
@@ -210,6 +214,7 @@ class Status(Shown):
             lines.append(f"Fix: run {command}.")
         if self.live and self.others:
             lines += ["Also installed, and not running:", *(f"  {other}" for other in self.others), FIRST_RUNS]
+        lines += explain_silenced(self.silenced, self.file)
         for layer in self.layers:
             note = "" if layer["opened_by_site"] else " (Python reads no .pth files here)"
             lines.append(f"Layer: {layer['path']}{note}")
@@ -225,6 +230,19 @@ BY_WHEEL = "It is the start-up wheel's, and runs in the environments that the wh
 FIRST_RUNS = "The first shim that Python comes to runs alone: `.pth` files come before `sitecustomize`."
 THIS_NOTEBOOK = "Only this notebook is reached: other notebooks have environments of their own."
 SEPARATE = "Fix: to reach every notebook, install it by an init script; `dbx-patch init-script` prints one."
+
+
+def explain_silenced(file: str | None, shim: str | None) -> list[str]:
+    """Return lines on a project's `sitecustomize` that does not run because of ours, and what to do."""
+    if not file or not shim:
+        return []
+    return [
+        "A project's `sitecustomize` does not run:",
+        f"  {file}",
+        "Python imports the first one on its path only, and that one loads the shim.",
+        "Fix: rename it, for example to `my_startup`, and write the line `import my_startup` to this file:",
+        f"  {Path(shim).with_name('my_startup.pth')}",
+    ]
 
 
 def explain_reach(python: str, reasons: Iterable[str], *, notebook: bool) -> list[str]:

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Literal, TypedDict
 
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_folders as folders
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_standards as standards
+
     Find = Callable[[str, "Sequence[str] | None", "ModuleType | None"], "ModuleSpec | None"]
     """The `find_spec` of a finder on `sys.meta_path`."""
 
@@ -21,12 +25,12 @@ if TYPE_CHECKING:
         "hook patched",
         "import failed",
         "import line failed",
-        "install kept",
         "layer refused",
         "part replaced",
         "part unusable",
         "root available",
         "root honored",
+        "root removed",
         "root unavailable",
         "shim started",
         "step failed",
@@ -44,15 +48,32 @@ if TYPE_CHECKING:
         line: str
         root: str
         finder: str
+        file: str
+        """The file of the finder's module; empty if it is not in the layer."""
         written: int
-        """The modification time of the finder's file, in nanoseconds; 0 if there is none."""
+        """The modification time of that file, in nanoseconds; 0 if there is none."""
 
 
-__all__ = ["LOADER", "PARTS", "SHIM", "STARTUP", "template"]
+__all__ = [
+    "LOADER",
+    "PARTS",
+    "SHIM",
+    "STARTUP",
+    "find_mount",
+    "find_opened_layers",
+    "forget_mounts",
+    "list_editable_files",
+    "list_mounts",
+    "list_settled_names",
+    "normalize",
+    "read_editables",
+    "read_pth",
+    "template",
+]
 
 SHIM = "dbx_patch_sitecustomize.py"
 """The file that every start runs."""
-PARTS = ("editables", "finders", "mounts", "cache", "hooks")
+PARTS = ("editables", "standards", "turns", "folders", "cache", "hooks")
 """The files that it loads when they are needed: `dbx_patch_sitecustomize_<part>.py`."""
 STARTUP = "dbx_patch_startup"
 """The package of the start-up wheel that has the shim; a `.pth` file of the wheel imports it."""
@@ -80,3 +101,65 @@ try:
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as template
 except ImportError:  # there is no `posix`
     template = read_constants()
+
+
+# What the package and the installer ask of the shim's parts. Each is loaded when it is first asked.
+
+
+class Part:
+    """A part of the shim, as a library: nothing in it starts."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(template.load(self.name), name)
+
+
+if not TYPE_CHECKING:
+    editables, folders, standards = map(Part, ("editables", "folders", "standards"))
+
+
+def read_editables(layer: str) -> "list[Editable]":
+    """Return the lines of a layer's editable installs. Raises OSError if the layer can't be listed."""
+    return editables.read_editables(layer)
+
+
+def read_pth(pth: str) -> "list[str]":
+    """Return the lines of a `.pth` file. Raises OSError if it can't be read, and ValueError if it must not be."""
+    return editables.read_pth(pth)
+
+
+def list_settled_names() -> "tuple[str, ...]":
+    """Return how a file's name begins that says that an editable install wrote it."""
+    return editables.EDITABLE
+
+
+def list_editable_files(layer: str) -> "list[str]":
+    """Return a layer's files that editable installs wrote, by their metadata. Raises OSError if it can't be listed."""
+    return standards.list_editable_files(layer)
+
+
+def normalize(path: str) -> str:
+    """Return the one spelling of a workspace path."""
+    return editables.normalize(path)
+
+
+def find_opened_layers() -> "set[str]":
+    """Return the folders whose `.pth` files `site` reads."""
+    return standards.find_opened_layers()
+
+
+def find_mount(path: str) -> str:
+    """Return the mount that a path is on, by its name; empty for the local disk."""
+    return folders.find_mount(path)
+
+
+def list_mounts() -> "list[tuple[str, str]]":
+    """Return where file systems are mounted, each with its kind; nothing where the kernel does not say."""
+    return folders.list_mounts()
+
+
+def forget_mounts() -> None:
+    """Have the kernel asked again where file systems are mounted."""
+    folders.forget_answers()

@@ -3,11 +3,13 @@
 #
 # Import as little as possible, since every start of Python runs this file. It prints nothing, lets no exception out,
 # and keeps to the syntax of Python 3.9, because we do not choose which Python starts it. A start pays for what is
-# loaded, not for what is run, so five files beside this one are loaded only when they are needed:
+# loaded, not for what is run, so six files beside this one are loaded only when they are needed:
 # - `*_editables.py` when a layer has a `.pth` or `.start` file,
-# - `*_finders.py` when an editable install has a finder, or when an import is about to fail,
-# - `*_mounts.py` when a folder on a workspace mount is searched, and `*_cache.py` when a module is found there,
+# - `*_standards.py` when the name of such a file does not show what it is, or it has an import line,
+# - `*_turns.py` when an editable install has a finder,
+# - `*_folders.py` when a root is searched, and `*_cache.py` when a module is found on a mount,
 # - `*_hooks.py` when one of Databricks' import hooks is imported.
+# A file knows those that are loaded before it, and no file calls a later one but by `load`.
 # The same rules hold for them. Each rule has a measured cost, in instructions of a bare start:
 # - `typing`, `importlib.util` and `__future__` each load at least one more file.
 # - `threading` must not be imported before gevent (https://github.com/pypa/virtualenv/issues/1895).
@@ -109,28 +111,30 @@ def honor_changes() -> None:  # noqa: C901, PLR0912 - each further function cost
     This takes one `stat` a layer. A layer counts as listed when its installs have been honored, so what fails or is
     interrupted is done again at the next import. If another thread is honoring installs, wait for it, but not for long.
     """
-    global ask_again_at
-    if time.monotonic() < ask_again_at and sys.path == known_path:
+    global ask_again_at, known_path, layers
+    # Not `time.monotonic`, which freezegun and others replace.
+    if time.clock_gettime(time.CLOCK_MONOTONIC) < ask_again_at and sys.path == known_path:
         return
     if loading._is_owned():  # type: ignore[attr-defined]  # an import line imports something
         return
     try:
         # Inside `try`, and released even if another thread has it: Ctrl-C can raise between any two calls.
-        if not loading.acquire(blocking=False) and not load("finders").wait_for_others():
+        if not loading.acquire(blocking=False) and not load("turns").wait_for_others():
             return
         stuck.clear()
         ask_again_at = 0.0
-        if sys.path != known_path:
+        is_moved = sys.path != known_path
+        if is_moved:
             path: list[object] = list(sys.path)
-            known = dict(layers)
-            layers.clear()
+            found: dict[str, int | None] = {}
             for layer in path:
                 if isinstance(layer, str) and "-packages" in layer and is_layer(layer):  # most entries need no call
                     if layer.startswith(MOUNTS):
-                        load("mounts").watch_layer(layer)
+                        load("folders").watch_layer(layer)
                     else:
-                        layers[layer] = known.get(layer)
-            known_path[:] = path
+                        found[layer] = layers.get(layer)
+            layers = found  # at once: other threads read it
+            known_path = path
         changed: dict[str, list[str]] = {}
         listed: dict[str, int | None] = {}
         for layer, before in layers.items():
@@ -138,19 +142,21 @@ def honor_changes() -> None:  # noqa: C901, PLR0912 - each further function cost
                 status = posix.stat(layer)
                 now = status.st_mtime_ns
                 if now != before:
-                    names = list_pth(layer)
                     # A second change within the clock's tick would leave the modification time as it is.
-                    listed[layer] = now if abs(time.time_ns() - now) > SETTLED_AFTER else None
+                    is_settled = abs(time.time_ns() - now) > SETTLED_AFTER
+                    names = list_pth(layer, status.st_mtime if is_settled and is_starting() else -1.0)
+                    listed[layer] = now if is_settled else None
                     if names and status.st_mode & 0o002:
                         log("layer refused", layer, "it is world-writable")
-                    elif names:
+                        names = []
+                    if names or "editables" in loaded:
                         changed[layer] = names
             except (OSError, ValueError):  # the folder is absent, or its name can't be a path
                 listed[layer] = None
-        if changed:
+        if changed or (is_moved and "editables" in loaded):
             listed.update(load("editables").honor(changed))
         layers.update(listed)
-        ask_again_at = time.monotonic() + ASK_AGAIN_AFTER
+        ask_again_at = time.clock_gettime(time.CLOCK_MONOTONIC) + ASK_AGAIN_AFTER
     finally:
         try:
             loading.release()
@@ -158,24 +164,27 @@ def honor_changes() -> None:  # noqa: C901, PLR0912 - each further function cost
             pass
 
 
-def list_pth(layer: str) -> "list[str]":
+def list_pth(layer: str, changed_at: float = -1.0) -> "list[str]":
     """Return the names of a layer's `.pth` files, in the order in which `site` reads them. Raises OSError.
 
     From Python 3.15 on, its `.start` files are among them (:pep:`829`).
 
-    A layer has hundreds of other files, so the listing is searched as one string of bytes: decoding each name costs a
-    third of the listing, and testing each name costs as much again.
+    Python has listed most layers already, to look for a `sitecustomize`. Its finder's listing is used if that is of the
+    time `changed_at`: another listing would cost a start 0.5 %. A layer has hundreds of other files, so the listing is
+    searched as one string: testing each name costs as much again.
     """
-    encoding = sys.getfilesystemencoding(), "surrogateescape"  # what `os.fsencode` uses, and takes ten times as long
+    finder: Any = sys.path_importer_cache.get(layer)
+    # -1 is the time of a finder that has listed nothing.
+    is_listed = changed_at != -1.0 and getattr(finder, "_path_mtime", -1.0) == changed_at
     found: list[str] = []
-    names = b"/%s/" % b"/".join(posix.listdir(layer.encode(*encoding)))
-    for start in names.split(b".pth/")[:-1]:
-        name = start[start.rfind(b"/") + 1 :]
-        if not name.startswith(b"zzz_dbx_patch"):  # one that loads this file
-            found.append(name.decode(*encoding) + ".pth")
+    names = "/%s/" % "/".join(finder._path_cache if is_listed else posix.listdir(layer))
+    for start in names.split(".pth/")[:-1]:
+        name = start[start.rfind("/") + 1 :]
+        if not name.startswith("zzz_dbx_patch"):  # one that loads this file
+            found.append(name + ".pth")
     if sys.hexversion >= 0x30F0000:  # until 3.14 is dropped: there, `.start` files are unknown
-        for start in names.split(b".start/")[:-1]:
-            found.append(start[start.rfind(b"/") + 1 :].decode(*encoding) + ".start")
+        for start in names.split(".start/")[:-1]:
+            found.append(start[start.rfind("/") + 1 :] + ".start")
     found.sort()
     return found
 
@@ -243,20 +252,39 @@ def find_watched(
     find = watched.get(fullname)
     if find is not None:
         return find(fullname, path, target)
-    if path is None and fullname not in NOT_INSTALLED:
-        known = fullname in sys.modules  # a module that is being reloaded
-        if known and fullname == __name__:
-            return __spec__
-        before = len(sys.meta_path)
-        try:
-            honor_changes()
-            if not known and fullname in sys.modules:
-                return load("finders").find_imported(fullname)  # type: ignore[no-any-return]
-        except Exception as error:
-            log("import failed", fullname, repr(error))
-        # until 3.13 is dropped: there, this import asks new finders by itself (python/cpython#130094)
-        if len(sys.meta_path) != before and "finders" in loaded and sys.hexversion >= 0x30E0000:
-            return loaded["finders"].find_in_turn(fullname)  # type: ignore[no-any-return]
+    if path is None:
+        if fullname not in NOT_INSTALLED:
+            known = fullname in sys.modules  # a module that is being reloaded
+            if known and fullname == __name__:
+                return __spec__
+            try:
+                honor_changes()
+                if not known and fullname in sys.modules:
+                    return load("turns").find_imported(fullname)  # type: ignore[no-any-return]
+            except Exception as error:
+                log("import failed", fullname, repr(error))
+        for find in turns:
+            return find(fullname, path, target)
+    return None
+
+
+def find_late(
+    fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+) -> "ModuleSpec | None":
+    """Look once more for a module that no finder has found: this is the last finder on `sys.meta_path`.
+
+    Layers are asked at once here, whenever they were asked last.
+    """
+    global ask_again_at
+    if path is None and fullname in NOT_INSTALLED:
+        return None
+    try:
+        ask_again_at = 0.0
+        honor_changes()
+        if "editables" in loaded:
+            return load("folders").find_late(fullname, path, target)  # type: ignore[no-any-return]
+    except Exception as error:
+        log("import failed", fullname, repr(error))
     return None
 
 
@@ -275,9 +303,8 @@ def forget_answers() -> None:
     """Drop cached answers: `importlib.invalidate_caches` calls this on every finder."""
     global ask_again_at
     ask_again_at = 0.0
-    for part in ("finders", "mounts", "cache", "hooks"):
-        if part in loaded:
-            loaded[part].forget_answers()
+    if "folders" in loaded:
+        loaded["folders"].forget_answers()
 
 
 shim = sys.modules.get(__name__)
@@ -288,6 +315,8 @@ loaded: "dict[str, Any]" = {}
 """The parts that have been loaded, by name."""
 known_path: "list[object]" = []
 """`sys.path` as it was when it was last searched for layers."""
+turns: "list[Find]" = []
+"""The function that asks the finders of editable installs in their turn, if there are any."""
 ask_again_at = 0.0
 """When layers can be asked again, by the monotonic clock."""
 layers: "dict[str, int | None]" = {}
@@ -301,12 +330,16 @@ Finders are functions here: like the classes of Python's own finders, they can b
 and have a `__module__`. A class would cost 0.4 % of a start.
 """
 watcher.find_spec, watcher.invalidate_caches = find_watched, forget_answers
+latecomer: "Any" = find_late
+"""The last finder on `sys.meta_path`."""
+latecomer.find_spec = find_late
 
 
 def watch() -> None:
     """Watch for the hooks' modules, and patch those that have been imported already. Import none of them."""
     if watcher not in sys.meta_path:
         sys.meta_path.insert(0, watcher)
+        sys.meta_path.append(latecomer)
     for name in HOOKS:
         if name in sys.modules:
             if hook_states.get(name) != "patched":
@@ -343,13 +376,15 @@ def start(code: "CodeType | None" = None) -> None:
         if is_switched_on(b"DBX_PATCH_DISABLE"):
             return
         debug = is_switched_on(b"DBX_PATCH_DEBUG")
+        began = time.clock_gettime(time.CLOCK_MONOTONIC)
         if code is not None:
             run_guarded(hide_file, code)
-        if debug:  # that part reports how long the start takes; code for it here would cost every start 0.01 %
-            run_guarded(load, "hooks")
         run_guarded(honor_changes)
         run_guarded(watch)
         started = True
+        if debug:
+            took = time.clock_gettime(time.CLOCK_MONOTONIC) - began
+            log("shim started", str(__spec__.origin), "in %.1f ms" % (took * 1000))
     except BaseException as error:  # whatever is wrong here, Python starts
         if not (isinstance(error, Exception) or is_starting()):
             raise
@@ -357,15 +392,13 @@ def start(code: "CodeType | None" = None) -> None:
 
 def stop() -> None:
     """Undo everything in this process. `start` does it again."""
-    global started
+    global started, layers, known_path
     with loading:
-        for part in ("finders", "mounts", "cache", "hooks", "editables"):
+        for part in ("hooks", "turns", "folders", "cache", "editables"):
             if part in loaded:
                 loaded[part].stop()
-        if watcher in sys.meta_path:
-            sys.meta_path.remove(watcher)
-        layers.clear()
-        known_path.clear()
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not watcher and finder is not latecomer]
+        layers, known_path = {}, []
         hook_states.clear()
         started = False
 

@@ -1,12 +1,13 @@
-# This file is a part of dbx-patch's start-up shim: it honors editable installs. `dbx_patch_sitecustomize.py` loads it
-# when a layer has a `.pth` or `.start` file, and is its `shim`. The rules at the top of that file hold here as well.
+# This file is a part of dbx-patch's start-up shim: it owns the roots of editable installs. `dbx_patch_sitecustomize.py`
+# loads it when a layer has a `.pth` or `.start` file, and is its `shim`. The rules at the top of that file hold here as
+# well. What a start does not need is in `*_standards.py` and `*_folders.py`.
 
 import posix
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Collection
     from importlib.machinery import FileFinder
     from typing import Any
 
@@ -19,63 +20,65 @@ DIGEST = ""
 
 PTH_LIMIT = 1 << 20
 """Bytes. The `.pth` file of an editable install has some hundreds."""
-NOT_EDITABLE = ("distutils-precedence.pth", "-nspkg.pth")
-"""What setuptools names other files of its own. A runtime's layer has some, and reading one costs a start 0.1 %."""
-FOLDER_HOOK = "FileFinder.path_hook.<locals>.path_hook_for_FileFinder"
-"""The name of Python's own path hook for folders."""
-ASK_AGAIN_AFTER = 1.0
-"""Seconds before an absent root is asked again: on a workspace mount, each question is a network call."""
-LIBRARY = [getattr(sys.modules.get("os"), "__file__", "").rpartition("/")[0]]
-LIBRARY += [LIBRARY[0] + "/lib-dynload"]
-"""The folders of the standard library."""
+EDITABLE = "__editable__.", "_editable_", "easy-install.pth"
+"""How the names of editable installs' files begin, where the backend says so: setuptools, hatchling, pdm-backend and
+scikit-build-core. Any other file is looked up in the metadata, which takes a thousand times as long."""
+NOT_EDITABLE = "distutils-precedence.pth", "-nspkg.pth", "_virtualenv.pth"
+"""What setuptools and virtualenv name files of their own. A runtime's layer has some."""
 
+installs: "dict[str, list[Editable]]" = {}
+"""The lines of editable installs in each layer that has some."""
 roots: "dict[str, str]" = {}
-"""Each root of an editable install, as it is on `sys.path`, and the layer that it came from."""
+"""Each root of an editable install that has been placed, as it is on `sys.path`, and the layer that it came from; in
+the order in which they are placed."""
 added_roots: "set[str]" = set()
 """The roots that `site` had not put on the path."""
 served: "set[str]" = set()
-"""All roots, normalized, for which Databricks' hooks answer every caller. Other folders can be added for a while."""
-folders: "set[str]" = set()
-"""Folders on a mount that our finder searches although they are no roots: packages in roots, and layers."""
-files: "dict[str, str]" = {}
-"""The `.pth` file of each root."""
-honored: "list[Editable]" = []
-"""Every line that was found, except those of projects that were installed again from another folder."""
+"""All roots, normalized. Other folders can be added for a while."""
+found: "set[str]" = set()
+"""The folders and files, normalized, that the finders of editable installs have answered with."""
+mount_layers: "set[str]" = set()
+"""The layers on a mount: they are listed when an import reaches them."""
+generation = 0
+"""How often installs were honored."""
 
 
-# Editable .pth files
+# What the files of a layer say
 
 
-def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editable]":
+def read_editables(layer: str, names: "list[str] | None" = None) -> "list[Editable]":  # noqa: C901
     """Return the lines of a layer's editable installs, in the order in which `site` honors lines.
 
     All other lines are ignored: they are how some package runs code at start. `names` are the layer's `.pth` and
     `.start` files. Raises OSError if the layer can't be listed.
     """
-    found: list[Editable] = []
+    editables: list[Editable] = []
     for name in shim.list_pth(layer) if names is None else names:
-        if name[0] == "." or name.endswith(NOT_EDITABLE):
-            continue
-        if name[-1] == "t":
-            found += shim.load("finders").read_start(layer, name)
+        if name.endswith(NOT_EDITABLE):
             continue
         pth = "%s/%s" % (layer.rstrip("/"), name)
-        editables: list[Editable] = []
         try:
-            for line in filter(None, read_pth(pth)):
-                editable = parse_line(layer, pth, line)
-                root = editable["root"]
-                if "-packages" in root and shim.is_layer(root):
-                    break  # this file lays out `sys.path`, as the one in a notebook's layer does
-                if editable["finder"] or (root and "/site-packages/" not in root and "/dist-packages/" not in root):
-                    editables.append(editable)
-            else:
-                found += editables
+            lines = read_pth(pth)
+            if not name.startswith(EDITABLE) or name[-1] != "h":
+                for line in lines:
+                    # A file with layers lays out `sys.path`, as the one in a notebook's layer does.
+                    if shim.is_layer(line):
+                        break
+                    # Most import lines are about the standard library alone.
+                    if line and (line.count("import") != 1 or line[7:].partition(";")[0] not in shim.NOT_INSTALLED):
+                        editables += shim.load("standards").read_other(layer, pth, lines)
+                        break
+                continue
+            for line in lines:
+                if line:
+                    editable = parse_line(layer, pth, line)
+                    if editable["root"] or editable["finder"]:
+                        editables.append(editable)
         except OSError as error:
             shim.log("file unreadable", pth, str(error))
         except ValueError as error:
             shim.log("file refused", pth, str(error))
-    return found
+    return editables
 
 
 def read_pth(pth: str) -> "list[str]":
@@ -105,12 +108,7 @@ def read_file(path: str) -> bytes:
     try:
         descriptor = posix.open(path, posix.O_NONBLOCK | posix.O_NOFOLLOW)
     except OSError:
-        import os
-
-        if not os.path.islink(path):
-            raise
-        shim.load("finders").refuse_open_folder(os.path.realpath(path))
-        descriptor = posix.open(path, posix.O_NONBLOCK)
+        descriptor = shim.load("standards").open_link(path)
     try:
         # fstat, not stat: the descriptor names the file that is read, whatever the path names by now.
         status = posix.fstat(descriptor)
@@ -127,194 +125,164 @@ def read_file(path: str) -> bytes:
 
 
 def parse_line(layer: str, pth: str, line: str) -> "Editable":
-    """Parse a line as `site` does, but without asking the file system about a path.
+    """Parse a line as `site` does, but without asking a file system about the folder of a path.
 
-    A finder's module is beside its `.pth` file. Raises ValueError if it must not be run.
+    Raises ValueError if what the line imports must not be run.
     """
-    imports = line.startswith(("import ", "import\t"))
-    line = line.rstrip()
-    finder = root = ""
-    written = 0
-    if imports:
-        name = line[7:].partition(";")[0].strip()
-        if name[:1] == "_" and name.isidentifier() and shim.load("finders").is_finder(layer, name, pth):
-            try:
-                written = shim.load("finders").check_module("%s/%s.py" % (layer, name))
-                finder = name
-            except OSError as error:  # the module is not there, or not yet
-                shim.log("finder missing", pth, str(error))
-    elif line.startswith("/") and "//" not in line and "/." not in line and line[-1] != "/":
-        root = line  # what `abspath` would return, which takes a hundred times as long
-    elif line and not line.startswith("#"):
-        import os
-
-        root = os.path.abspath(os.path.join(layer, line))
-    return {"layer": layer, "pth": pth, "line": line, "root": root, "finder": finder, "written": written}
+    root = line.rstrip()
+    editable: Editable = {
+        "layer": layer,
+        "pth": pth,
+        "line": root,
+        "root": root,
+        "finder": "",
+        "file": "",
+        "written": 0,
+    }
+    # What `abspath` would return, which takes a hundred times as long.
+    is_plain = root[:1] == "/" and "//" not in root and "/." not in root and root[-1] != "/"
+    if not is_plain or "-packages" in root or root[-4:-3] == "." or pth.endswith("/easy-install.pth"):
+        shim.load("standards").parse_other(editable, line)
+    return editable
 
 
-def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901, PLR0912 - a function costs a start 0.05 %
-    """Run the finders, and put on `sys.path` the roots that `site` did not, each after its layer.
+# Honoring what they say
+
+
+def honor(changed: "dict[str, list[str]]") -> "dict[str, None]":  # noqa: C901 - a function costs a start 0.05 %
+    """Honor what the files of layers say now: run the lines of new finders, and place roots.
 
     `changed` maps each layer that has changed to the names of its `.pth` files. Returns the layers that have to be
     listed again, because an import line in them has failed: its finder's module may be half-written. An install is
     recorded last, and each step can be repeated. So what is interrupted is done by the next call.
     """
-    found: list[Editable] = []
-    for layer, names in changed.items():
-        found += read_editables(layer, names)
-    if honored:
-        found = shim.load("finders").find_new(found)
-    site: Any = sys.modules.get("site")
-    # First, because an import line can put anything on `sys.meta_path`, and stop the shim.
-    user_site = shim.is_starting() and site.ENABLE_USER_SITE
-    if user_site and any([each["finder"] or each["root"] not in sys.path for each in found]):
-        shim.watched["usercustomize"] = defer("finders", "find_usercustomize")
-    again: dict[str, None] = {}
-    done: list[Editable] = []
-    new: list[str] = []
-    for editable in found:
-        root, layer, pth = editable["root"], editable["layer"], editable["pth"]
-        if not root:
-            continue
-        if root in roots:  # keep the highest layer that has it
-            highest = next((entry for entry in sys.path if entry in (layer, roots[root])), layer)
-            if highest == roots[root] and root in sys.path:
-                continue
-            if highest != layer:
-                layer, pth = highest, files[root]
-        roots[root], files[root] = layer, pth
-        served.add(normalize(root))
-        new.append(root)
+    global generation, roots
+    now = {**installs}
+    for layer in changed:
+        now[layer] = read_editables(layer, changed[layer])
+    wanted: dict[str, str] = {}
+    lines: list[Editable] = []
+    layers: list[Any] = list(sys.path)
+    for layer in layers:
+        for editable in now.get(layer, ()) if isinstance(layer, str) else ():
+            root = editable["root"]
+            if not root:
+                lines.append(editable)
+            elif root not in wanted or (roots.get(root) == layer and wanted[root] not in changed):
+                wanted[root] = layer  # the highest; a root stays where it is if only the path has changed
+    if roots.keys() - wanted.keys():
+        shim.load("folders").forget(roots.keys() - wanted.keys())
+    new = [root for root in wanted if roots.get(root) != wanted[root]]
     if new:
-        shim.run_guarded(guard_roots, new)
+        # First, because an import line can put anything on `sys.meta_path`, and stop the shim.
+        if shim.is_starting() and sys.modules["site"].ENABLE_USER_SITE:
+            shim.watched["usercustomize"] = shim.load("folders").find_usercustomize
+        serve(new)
     # Between the two: the imports of finders search the roots on the path, and a start must not touch any root. Those
-    # that `site` has put there are guarded by now, and the others are not there yet.
-    for editable in found:
-        outcome = shim.run_guarded(shim.load("finders").honor, editable) if editable["finder"] else "done"
-        if outcome == "done":
-            done.append(editable)
-        elif outcome == "again":
-            again[editable["layer"]] = None
+    # that `site` has put there are served by now, and the others are not there yet.
+    again: dict[str, None] = {}
+    if lines or "turns" in shim.loaded:
+        again = shim.load("turns").honor(lines)
     if new:
-        place_roots(new)
-    honored.extend(done)
-    if found:
+        place_roots(wanted, new)
+    roots = wanted  # in the order of the path; at once, because other threads read it
+    is_new = now != installs
+    installs.update(now)
+    if new or is_new:
+        generation += 1
         shim.forget_answers()
     return again
 
 
-def place_roots(wanted: "Iterable[str]") -> None:
-    """Put roots on `sys.path`, each directly after its layer.
+def place_roots(wanted: "dict[str, str]", new: "Collection[str]") -> None:
+    """Put roots on `sys.path`, each directly after its layer: those that are new, and the others of their layers.
 
     An editable install then wins over a copy in a lower layer, and loses to a copy above. `site` would append the root
-    to the end, after all layers. A root that is already before its layer stays there, and so does one that `site`
-    placed for a file that is not an editable install's. Whether a folder exists is not checked: `site` makes that
-    check, which causes about half of the reported failures, because a workspace folder is often not readable yet
-    (https://github.com/databricks/cli/issues/1619).
+    to the end, after all layers. A root that other code has put before its layer stays there. Whether a folder exists
+    is not checked: `site` makes that check, which causes about half of the reported failures, because a workspace
+    folder is often not readable yet (https://github.com/databricks/cli/issues/1619).
     """
     known: list[Any] = sys.path  # other code may put anything on it
-    order = list(known)
-    by_layer: dict[str, list[str]] = {}
-    for root in wanted:
-        if root not in order or shim.load("finders").can_move(root, order):
-            by_layer.setdefault(roots[root], []).append(root)
-    for layer, new in by_layer.items():
-        at = len(order)  # for a layer that was taken off the path
-        if layer in order:
-            # A layer on PYTHONPATH is before the standard library, which no editable install replaces.
-            at = 1 + max([order.index(entry) for entry in (layer, *LIBRARY) if entry in order])
-        order[at:at] = new
-    path: list[Any] = []
-    seen: set[str] = set()
-    for entry in order:
-        # Only spellings of the mount need `normalize`, which costs a start 0.1 % if it is called for each entry.
-        if isinstance(entry, str) and (
-            (entry.rstrip("/") or entry) in served or ("/.fuse-mounts/" in entry and normalize(entry) in served)
-        ):
-            normalized = normalize(entry)
-            if normalized in seen:
+    path = list(known)
+    before: dict[str, str] = {}
+    for root, layer in wanted.items():
+        if layer not in path or (root not in new and root not in path):
+            continue
+        is_added = True
+        for spelling in (root, normalize(root), root.replace("/Workspace/", "/.fuse-mounts/wsfs/", 1)):
+            while spelling in path:
+                at = path.index(spelling)
+                is_added = False
+                if at < path.index(layer) and roots.get(root, layer) == layer:
+                    break
+                del path[at]
+            else:
                 continue
-            seen.add(normalized)
-            if entry not in known:
-                added_roots.add(entry)
-                shim.log("root honored", entry, "after " + roots[entry])
-        path.append(entry)
+            break
+        else:
+            path.insert(path.index(before.get(layer, layer)) + 1, root)
+            before[layer] = root
+            if is_added:
+                added_roots.add(root)
+                shim.log("root honored", root, "after " + layer)
     if path != known:
         known[:] = path  # in place: Spark Connect binds the list early
 
 
-def normalize(path: str) -> str:
-    """Return the one spelling of a workspace path: on some clouds `/Workspace` links to `/.fuse-mounts/wsfs`."""
+def normalize(path: object) -> str:
+    """Return the one spelling of a workspace path: on some clouds `/Workspace` links to `/.fuse-mounts/wsfs`.
+
+    Return the empty string for what is no path.
+    """
+    if not isinstance(path, str):
+        return ""
     if path[-1:] == "/":
         path = path.rstrip("/") or "/"
-    return path.replace("/.fuse-mounts/wsfs/", "/Workspace/", 1)
+    return path.replace("/.fuse-mounts/wsfs/", "/Workspace/", 1) if "/.fuse" in path else path
 
 
 # Imports from roots
 
 
-def guard_roots(new: "list[str]") -> None:
-    """Have roots searched by our finders, and absent roots asked again."""
-    if latecomers not in sys.meta_path:
-        sys.meta_path.append(latecomers)
-    if find_root not in sys.path_hooks:
-        # The hook for archives asks whether the path is a file.
-        sys.path_hooks.insert(find_path_hook("zipimporter", FOLDER_HOOK), find_root)
+def serve(new: "Collection[str]") -> None:
+    """Have our finders search folders: Python's own never asks a folder again that was absent.
+
+    Our path hook comes first: Databricks' refuse library code, and the one for archives asks the root.
+    """
+    served.update(map(normalize, new))
+    if sys.path_hooks[:1] != [find_root]:
+        if find_root in sys.path_hooks:
+            sys.path_hooks.remove(find_root)
+        sys.path_hooks.insert(0, find_root)
     for root in new:
-        finder = sys.path_importer_cache.get(root)
-        if finder is not None:  # `site` put the root on the path, and an import has searched it
-            shim.run_guarded(guard, finder)
-        else:  # it may have been absent then, which Python remembers
-            sys.path_importer_cache.pop(root, None)
+        sys.path_importer_cache.pop(root, None)
 
 
 def find_root(path: object) -> "FileFinder":
-    """Return the finder of a root: a path hook. Raises ImportError for other paths, or if a part can't be loaded."""
-    if not isinstance(path, str) or (path not in folders and normalize(path) not in served):
-        raise ImportError("not a root")
-    return shim.load("finders").make_root_finder(path)  # type: ignore[no-any-return]
+    """Return the finder of a root, or of a folder on a mount in an editable package: a path hook.
 
-
-def find_path_hook(*names: str) -> int:
-    """Return the index of the first of Python's own path hooks that has one of these names.
-
-    Databricks' hooks are before those, and must stay there.
+    Raises ImportError for other paths, or if a part can't be loaded.
     """
-    for at, hook in enumerate(sys.path_hooks):
-        if getattr(hook, "__qualname__", "") in names:
-            return at
-    raise ImportError("there is no path hook for folders")
+    if path in mount_layers or is_editable(path):
+        return shim.load("folders").make_finder(path)  # type: ignore[no-any-return]
+    raise ImportError("not of an editable install")
 
 
-def defer(part: str, name: str) -> "Callable[..., Any]":
-    """Return a function that calls a part's function, and loads the part at its first call.
-
-    It returns None if the part can't be loaded, because dbx-patch was uninstalled or updated while this process runs:
-    imports then behave as without us. The journal has the reason.
-    """
-
-    def call(*args: object, **named: object) -> "Any":
-        try:
-            function = getattr(shim.load(part), name)
-        except Exception:
-            return None
-        return function(*args, **named)
-
-    return call
-
-
-guard: "Callable[..., object]" = defer("finders", "guard")
-"""Makes Python's file finder of a root one of ours. Loaded when a root is first searched: most starts search none."""
-latecomers: "Any" = defer("finders", "find_latecomer")
-"""The last finder on `sys.meta_path`."""
-latecomers.find_spec = latecomers
+def is_editable(path: object) -> bool:
+    """Return whether a file or folder belongs to an editable install: by whole components of its path."""
+    place = normalize(path)
+    while place and place not in served and place not in found:
+        place = place.rpartition("/")[0]
+    return place != ""
 
 
 def stop() -> None:
     """Undo what was done for roots. A root that `site` had placed lower stays where it is."""
-    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not latecomers]
-    sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not find_root]
-    known: list[Any] = sys.path  # other code may put anything on it
-    known[:] = [entry for entry in known if not isinstance(entry, str) or entry not in added_roots]
-    for state in (roots, added_roots, served, folders, files, honored):
+    if find_root in sys.path_hooks:
+        sys.path_hooks.remove(find_root)
+    for root in (*roots, *mount_layers):
+        sys.path_importer_cache.pop(root, None)
+        while root in added_roots and root in sys.path:
+            sys.path.remove(root)
+    for state in (installs, roots, added_roots, served, found, mount_layers):
         state.clear()

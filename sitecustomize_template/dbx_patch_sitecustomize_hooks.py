@@ -5,36 +5,30 @@
 import _thread
 import posix
 import sys
-import time
 from _frozen_importlib_external import FileFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
-    from types import CodeType, ModuleType
+    from types import ModuleType
     from typing import Any
 
     from dbx_patch.sitecustomize_template import EventKind
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize as shim
     from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_editables as editables
+    from dbx_patch.sitecustomize_template import dbx_patch_sitecustomize_turns as turns
 
 # --- stamp ---
 DIGEST = ""
 # --- end of stamp ---
 
-loaded_at = time.monotonic()
 if not TYPE_CHECKING:
     editables = shim.load("editables")
+    turns = shim.load("turns")
 
-PYTHONS = {"pkgutil": ("extend_path", "spare_mounts")}
-"""What of Python's own is patched as hooks are, once a folder on a mount is searched."""
-packages: "set[tuple[str, str]]" = set()
-"""The folders of editable packages that a hook has been asked for, each with the package's name.
-
-No hook is stored: new ones are made whenever `sys.path_importer_cache` is cleared, and would never be freed."""
-diverted: "dict[Any, tuple[CodeType, CodeType]]" = {}
-"""Each patched function, with its present code object and its original one."""
+patched: "list[Any]" = []
+"""The functions that are patched."""
 patching = _thread.RLock()
 """Held while one hook is patched, never while a module is imported: two threads could then wait for each other."""
 # A thread that is not in a forked child can't release it there.
@@ -112,10 +106,10 @@ class PatchingLoader(PatchingOldLoader):
 
 def patch(fullname: str, module: "ModuleType") -> None:
     """Patch a hook's module that has run. Leave it as it is if its shape is unknown."""
-    name, how = shim.HOOKS.get(fullname) or PYTHONS[fullname]
+    name, how = shim.HOOKS[fullname]
     try:
         with patching:
-            globals()[how](find_function(module, name))
+            PATCHES[how](find_function(module, name))
         set_hook_state(fullname, "hook patched")
     except Exception as error:
         set_hook_state(fullname, "hook incompatible", explain(error))
@@ -123,10 +117,8 @@ def patch(fullname: str, module: "ModuleType") -> None:
 
 def set_hook_state(module: str, kind: "EventKind", reason: str = "") -> None:
     """Log `hook patched` or `hook incompatible`, and make the second word of it the hook's state."""
-    if module in shim.HOOKS:
-        shim.hook_states[module] = kind[5:] + (": " + reason if reason else "")
-    if module in shim.HOOKS or reason:
-        shim.log(kind, module, reason)
+    shim.hook_states[module] = kind[5:] + (": " + reason if reason else "")
+    shim.log(kind, module, reason)
 
 
 def explain(error: "Exception") -> str:
@@ -150,10 +142,11 @@ def find_function(module: "ModuleType", name: str) -> "Any":
 def answer_editables(function: "Any") -> None:
     """Patch the `find_spec` of a path entry finder that refuses library code to spare the mount.
 
-    In a root, and in the folder of an editable package, the hook's own file finder answers every caller, without a walk
-    of the stack. It becomes a `MountFinder` there, which spares the mount as well. That file finder is the only
-    attribute of the hook that we need. Both published shapes of `WsfsImportHook` (in databricks-connect since 12.2)
-    have it, under a mangled name.
+    In a root, and in the folder of an editable package, our own finder answers every caller instead, without a walk of
+    the stack. Our path hook comes before Databricks', so that is for a hook that was put straight into the cache of
+    path entry finders, or was there first. The folder is that of the hook's own file finder, the only attribute of the
+    hook that we need. Both published shapes of `WsfsImportHook` (in databricks-connect since 12.2) have it, under a
+    mangled name.
     """
     parameters = function.__code__.co_varnames[:2]
     attribute = ""
@@ -168,11 +161,16 @@ def answer_editables(function: "Any") -> None:
             finder = vars(hook).get(attribute)
             if not isinstance(finder, FileFinder):  # the first call, or the hook is of another class
                 attribute, finder = find_file_finder(hook)
-            folder, package = finder.path, name.rpartition(".")[0]
-            if (folder, package) in packages or offers(folder, package):
-                packages.add((folder, package))
-                guard(finder)
-                return finder.find_spec(name)
+            folder = finder.path
+            if offers(folder, is_top="." not in name):
+                editables.serve([])
+                try:
+                    ours = editables.find_root(folder)
+                except ImportError:  # not on a mount
+                    ours = finder
+                for entry in [entry for entry, each in list(sys.path_importer_cache.items()) if each is hook]:
+                    sys.path_importer_cache[entry] = ours
+                return ours.find_spec(name)
         except OSError:  # of the process: a failure of the mount is an absent folder
             raise
         except Exception as error:
@@ -182,26 +180,9 @@ def answer_editables(function: "Any") -> None:
     divert(function, find_spec)
 
 
-def spare_mounts(function: "Any") -> None:
-    """Patch `pkgutil.extend_path`, so that it leaves out the roots on a mount that do not have the package.
-
-    It asks each folder on `sys.path` for a file `NAME.pkg`, whatever the folder's finder answers. A notebook's kernel
-    calls it at each start: debugpy extends the path of its `pydevd_plugins`.
-    """
-
-    def extend_path(original: "Any", /, *args: "Any", **named: "Any") -> object:
-        try:
-            name = named["name"] if "name" in named else args[1]
-            is_spared: Any = shim.load("mounts").is_root_without
-            kept = [entry for entry in sys.path if not is_spared(entry, name)]
-        except Exception:  # a call that the function itself refuses
-            kept = sys.path
-        if len(kept) < len(sys.path):
-            known = {**original.__globals__, "sys": type(sys.implementation)(**{**vars(sys), "path": kept})}
-            original = type(original)(original.__code__, known, original.__name__, original.__defaults__)
-        return original(*args, **named)
-
-    divert(function, extend_path)
+def offers(folder: str, *, is_top: bool) -> bool:
+    """Return whether a folder is a root, or if a submodule is looked for, whether it belongs to an editable install."""
+    return editables.normalize(folder) in editables.served if is_top else editables.is_editable(folder)
 
 
 def find_file_finder(hook: object) -> "tuple[str, FileFinder]":
@@ -213,13 +194,13 @@ def find_file_finder(hook: object) -> "tuple[str, FileFinder]":
 
 
 def place_roots_after(function: "Any") -> None:
-    """Patch a function that makes `sys.path`, so that the roots are on it afterwards."""
+    """Patch a function that makes `sys.path`, so that all roots are on it afterwards."""
 
     def make_path(original: "Any", /, *args: object, **named: object) -> object:
         try:
             return original(*args, **named)
         finally:
-            shim.run_guarded(editables.place_roots, editables.roots)
+            shim.run_guarded(editables.place_roots, editables.roots, editables.roots)
 
     divert(function, make_path)
 
@@ -238,22 +219,16 @@ def keep_roots(function: "Any") -> None:
 
 
 def restore_roots(before: "list[Any]") -> None:
-    """Restore each root that was on `sys.path`, after the entry that preceded it. Leave it if it is earlier now."""
-    for at, root in enumerate(before):
-        if not isinstance(root, str) or editables.normalize(root) not in editables.served:
-            continue
-        place = next((sys.path.index(above) + 1 for above in reversed(before[:at]) if above in sys.path), 0)
-        found = [index for index, entry in enumerate(sys.path) if is_same(entry, root)]
-        stays = bool(found) and found[0] <= place
-        for index in reversed(found[stays:]):
-            del sys.path[index]
-        if not stays:
-            sys.path.insert(place, root)
+    """Put the roots that were on `sys.path`, in either spelling, where they belong again: after their layers.
 
-
-def is_same(entry: object, root: str) -> bool:
-    """Return whether a path entry is a root, in either spelling."""
-    return isinstance(entry, str) and editables.normalize(entry) == editables.normalize(root)
+    A layer that a root came from is restored too. It can be that of a base environment, which was added later.
+    """
+    known = [*map(editables.normalize, before)]
+    for at, layer in enumerate(before):
+        if isinstance(layer, str) and editables.installs.get(layer) and layer not in sys.path:
+            above = [sys.path.index(entry) + 1 for entry in before[:at] if entry in sys.path]
+            sys.path.insert(max(above, default=0), layer)
+    editables.place_roots(editables.roots, [root for root in editables.roots if editables.normalize(root) in known])
 
 
 def allow_roots(register: "Any") -> None:
@@ -269,109 +244,30 @@ def allow_roots(register: "Any") -> None:
 
 
 def is_editable_file(file: object, *_more: object) -> bool:
-    """Return whether a file is in a root or in a path that a finder maps, by whole path components. Raises nothing."""
-    folder = editables.normalize(file) if isinstance(file, str) else ""
-    finders = shim.loaded.get("finders")
-    while folder:
-        if folder in editables.served or (finders and finders.has_place(folder)):
-            return True
-        folder = folder.rpartition("/")[0]
-    return False
+    """Return whether a file belongs to an editable install. Raises nothing."""
+    return isinstance(file, str) and editables.is_editable(file)
 
 
-# Folders of editable installs
-
-
-def offers(folder: str, package: str) -> bool:
-    """Return whether a folder is a root, if a top-level name is looked for, or else that of an editable package."""
-    spelled = editables.normalize(folder)
-    return is_package(spelled, package) if package else spelled in editables.served
-
-
-def guard(finder: FileFinder) -> None:
-    """Have a hook's file finder spare the mount. What a hook searches is on one."""
-    if type(finder) is FileFinder:
-        shim.load("mounts").convert(finder)
-
-
-def is_package(folder: str, name: str) -> bool:
-    """Return whether a folder is that of an editable install's package."""
-    below = "/" + name.replace(".", "/")
-    if folder.endswith(below) and folder[: -len(below)] in editables.served:
-        return True
-    below, finders = "", shim.loaded.get("finders")
-    while name and finders:
-        places = finders.locate(name)
-        if places:
-            return any([folder == place + below for place in places])
-        name, _, last = name.rpartition(".")
-        below = "/" + last + below
-    return False
-
-
-# How a function is patched, and restored
+PATCHES: "dict[str, Callable[[Any], None]]" = {
+    "answer_editables": answer_editables,
+    "place_roots_after": place_roots_after,
+    "keep_roots": keep_roots,
+    "allow_roots": allow_roots,
+}
+"""The function for each kind of patch that the table of hooks names."""
 
 
 def divert(function: "Any", around: "Callable[..., object]") -> None:
-    """Make a function call `around`, with the original as the first argument. Do nothing if it is patched already.
-
-    The function's code object is replaced, not the attribute that holds the function. So the patch also reaches code
-    that already has the function, through `from x import y` or as a callback, and when the patch is removed, another
-    package's wrapper calls the original code again.
-    """
-    if function in diverted:
-        return
-    code = function.__code__
-    original = type(function)(
-        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    original.__kwdefaults__ = function.__kwdefaults__
-    constants = {"dbx_patch_around": around, "dbx_patch_original": original}
-    function.__code__ = call_around.__code__.replace(
-        co_consts=tuple([constants.get(const, const) for const in call_around.__code__.co_consts]),
-        co_freevars=code.co_freevars,  # Python requires as many as the function has cells
-        co_name=code.co_name,
-    )
-    diverted[function] = function.__code__, code
-
-
-def call_around(*args: object, **named: object) -> object:
-    """Provide the code of a patched function. `divert` fills in the two constants."""
-    around: Any = "dbx_patch_around"
-    original: Any = "dbx_patch_original"
-    return around(original, *args, **named)
+    """Patch a function."""
+    turns.divert(function, around)
+    patched.append(function)
 
 
 def stop() -> None:
-    """Remove every patch. Functions that other code has wrapped are restored too, inside the wrapper."""
-    for function, (ours, code) in diverted.items():
-        if function.__code__ is ours:
-            function.__code__ = code
-    diverted.clear()
+    """Remove every patch."""
+    for function in patched:
+        turns.restore(function)
+    patched.clear()
     for deregister in registered:
         shim.run_guarded(deregister, is_editable_file)
     registered.clear()
-    forget_answers()
-
-
-def forget_answers() -> None:
-    """Drop the folders of packages."""
-    packages.clear()
-
-
-# A start with DBX_PATCH_DEBUG=1
-
-
-def report_start() -> None:
-    """Take the last step of the start, `watch`, and report how long the steps took. Those after it are as before."""
-    shim.watch = watch
-    try:
-        watch()
-    finally:
-        took = (time.monotonic() - loaded_at) * 1000
-        shim.log("shim started", str(shim.__spec__.origin), "in %.1f ms" % took)
-
-
-watch = shim.watch
-if shim.debug and not shim.started:
-    shim.watch = report_start

@@ -121,7 +121,7 @@ def test_imports_once_the_folder_is_there_with_databricks_own_hook(projects: Pro
     assert asked == {
         "absent": projects.missing,
         "present": projects.imported,
-        "finders": ["WsfsImportHook", "WsfsImportHook"],
+        "finders": ["RootFinder", "RootFinder"],  # our path hook comes first
     }
 
 

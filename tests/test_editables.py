@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,6 @@ from tests.lab.node import OFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from tests.lab.node import Notebook
 
@@ -45,6 +46,12 @@ class Write:
         path.write_text(text)
         path.chmod(mode)
         self.written.append(path)
+
+    def install(self, layer: Path, pth: str, text: str) -> None:
+        """Write the files of an editable install by a backend that nobody knows: only the metadata tells what it is."""
+        self(layer / f"{pth}.pth", text)
+        self(layer / f"{pth}-1.0.dist-info/direct_url.json", '{"dir_info": {"editable": true}, "url": "file:///"}')
+        self(layer / f"{pth}-1.0.dist-info/RECORD", f"{pth}.pth,,\n{pth}-1.0.dist-info/RECORD,,\n")
 
     def link(self, path: Path, target: Path) -> None:
         path.symlink_to(target)
@@ -95,9 +102,8 @@ def test_root_that_site_appended_moves_up_to_its_layer_if_it_is_an_editable_inst
     layer = notebook.node.layer(notebook.environment)
     for root in (editable, shared):
         write(root / "z_module.py", "")
-        write(layer / f"{root.name}.pth", f"{root}\n")
-    direct_url = {"dir_info": {"editable": True}, "url": editable.as_uri()}
-    write(layer / "z_editable-1.0.dist-info/direct_url.json", json.dumps(direct_url))
+    write.install(layer, editable.name, f"{editable}\n")
+    write(layer / f"{shared.name}.pth", f"{shared}\n")
     code = "import json, sys; print(json.dumps([e for e in sys.path if 'packages' in e or 'Workspace/z-' in e]))"
 
     layers = notebook.layers[:-1]
@@ -105,9 +111,10 @@ def test_root_that_site_appended_moves_up_to_its_layer_if_it_is_an_editable_inst
     assert notebook.ask(code) == [layers[0], str(editable), *layers[1:], str(shared)]
 
 
-def test_editable_install_in_a_layer_on_pythonpath_replaces_no_module_of_python(
+def test_editable_install_in_a_layer_before_python_s_own_modules_comes_before_them_as_well(
     notebook: Notebook, write: Write
 ) -> None:
+    """A layer on PYTHONPATH is there. Its root stands directly after it, and its finder has its turn there."""
     vendored = notebook.node.root / "vendored"
     modules = {"path": ("statistics", "path_module"), "finder": ("fractions", "finder_module")}
     for style, names in modules.items():
@@ -128,19 +135,13 @@ sys.meta_path.append(Finder)
 
     found = {name: find_module(notebook, name, {"PYTHONPATH": str(layer)}) for name in sum(modules.values(), ())}
 
-    library = notebook.node.root / "usr/lib" / notebook.node.version
-    assert found == {
-        "statistics": f"{library}/statistics.py",
-        "path_module": f"{vendored}/path/path_module.py",
-        "fractions": f"{library}/fractions.py",
-        "finder_module": f"{vendored}/finder/finder_module.py",
-    }
+    assert found == {name: f"{vendored}/{style}/{name}.py" for style, names in modules.items() for name in names}
 
 
 def test_editable_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_above(
     notebook: Notebook, write: Write
 ) -> None:
-    """Both styles: a path, and setuptools' finder, which the shim has to ask before the path finder."""
+    """Both styles: a path, and setuptools' finder, which the shim has to ask before lower layers are searched."""
     node = notebook.node
     flat = node.copy_project("flatx")
     (flat / "src/flatx").rename(flat / "flatx")
@@ -149,9 +150,7 @@ def test_editable_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_abo
     editable = {"testx": f"{node.project('testx')}/src/testx/__init__.py", "flatx": f"{flat}/flatx/__init__.py"}
     finders = """\
 import json, sys
-kinds = [getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path]
-print(json.dumps({"first": kinds[0], "setuptools'": kinds.count("_EditableFinder"),
-    "before the path finder": kinds[kinds.index("PathFinder") - 1]}))
+print(json.dumps([getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path]))
 """
 
     def find_both(environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
@@ -170,12 +169,10 @@ print(json.dumps({"first": kinds[0], "setuptools'": kinds.count("_EditableFinder
         assert find_both(OFF) == lower
         higher = copy_both_into(notebook.layers[1])
         assert find_both() == higher
-        # The shim's finders are functions; the second of them asks setuptools' class, which stays where it put itself.
-        assert notebook.ask(finders) == {
-            "first": "find_watched",
-            "setuptools'": 1,
-            "before the path finder": "find_in_turn",
-        }
+        # The shim's finders are functions. Setuptools' class stays where it has put itself.
+        kinds = notebook.ask(finders)
+        assert [kinds[0], kinds[-1]] == ["find_watched", "find_late"]
+        assert kinds[kinds.index("PathFinder") + 1 : -1].count("_EditableFinder") == kinds.count("_EditableFinder") == 1
     finally:
         node.pip("uninstall", "--quiet", "--yes", "flatx")
         shutil.rmtree(flat)
@@ -202,6 +199,7 @@ def test_order_is_the_same_for_a_finder_in_the_layer_that_site_opened(notebook: 
 
 @pytest.mark.oldest_and_newest
 def test_only_lines_of_editable_installs_are_honored(notebook: Notebook, write: Write) -> None:
+    """What is editable is what RECORD and `direct_url.json` say (:pep:`610`), and nothing else that is in a layer."""
     node = notebook.node
     layer = node.layer(node.runtime)
     write(node.root / "outside/x.txt", "")
@@ -209,7 +207,12 @@ def test_only_lines_of_editable_installs_are_honored(notebook: Notebook, write: 
         write(module, "print('it ran')\n")
     for name in ("coverage", "a1_coverage", "pytest-cov", "ddtrace", "ns-1.0-nspkg", "distutils-again", "zz_anything"):
         write(layer / f"{name}.pth", "import a_start_up_file; a_start_up_file.process_startup()\n")
-    write(layer / "_editable_impl_hostile.pth", "import a_start_up_file\n")
+    write.install(layer, "editable", f"{node.root}/outside/editable\n")
+    write.install(layer, "wheel", f"{node.root}/outside/wheel\n")
+    (layer / "wheel-1.0.dist-info/direct_url.json").write_text('{"archive_info": {}, "url": "file:///"}')
+    write.install(layer, "elsewhere", f"{node.root}/outside/elsewhere\nimport a_start_up_file\n")
+    (layer / "elsewhere-1.0.dist-info/RECORD").write_text("below/elsewhere.pth,,\nelsewhere.pth.bak,,\n")
+    write(layer / "by_hand.pth", f"{node.root}/outside\nimport a_start_up_file\n")
     write(layer / "_editable_impl_elsewhere.pth", "import _editable_impl_elsewhere\n")
     write(layer / ".hidden.pth", f"{node.root}/outside\n")
     write(layer / "inside.pth", "some_package\n")
@@ -230,12 +233,137 @@ print(json.dumps({
     seen_as = notebook.layers[2]
     assert (layer / "distutils-precedence.pth").exists()
     assert json.loads(done.stdout) == {  # and nothing else was printed: no start-up file ran
-        "on the path": [],
+        "on the path": [f"{node.root}/outside/editable"],
         "setuptools' start-up file ran": False,
         "refused": [f"{seen_as}/writable.pth"],
         "missing": [f"{seen_as}/_editable_impl_elsewhere.pth"],
     }
     assert done.stderr == ""
+
+
+def test_backend_that_nobody_knows_is_editable_by_its_metadata_alone(notebook: Notebook, write: Write) -> None:
+    layer = notebook.node.layer(notebook.node.runtime)
+    root, mapped = (notebook.node.root / f"unheard-of/{name}" for name in ("root", "mapped"))
+    for file in (root / "by_path.py", mapped / "by_finder.py"):
+        write(file, "")
+    finder = f"""\
+import sys
+from importlib.machinery import PathFinder
+class Finder:
+    def find_spec(name, path=None, target=None):
+        return PathFinder.find_spec(name, [{str(mapped)!r}]) if name == "by_finder" else None
+def start():
+    sys.meta_path.append(Finder)
+"""
+    write(layer / "zig_something.py", finder)
+    write.install(layer, "zig_path", f"{root}\n")
+    write.install(layer, "zig_hook", "import zig_something; zig_something.start()\n")
+
+    def find_both() -> list[str | None]:
+        return [find_module(notebook, name) for name in ("by_path", "by_finder")]
+
+    assert find_both() == [f"{root}/by_path.py", f"{mapped}/by_finder.py"]
+    for name in ("zig_path", "zig_hook"):
+        (layer / f"{name}-1.0.dist-info/direct_url.json").write_text('{"dir_info": {}, "url": "file:///"}')
+    assert find_both() == [None, None]
+
+
+def test_lines_of_setup_py_develop_count_but_for_those_that_name_no_root(notebook: Notebook, write: Write) -> None:
+    """It writes the layer of a dependency, and eggs, into its file, too (https://github.com/pypa/setuptools/issues/539).
+
+    Before setuptools 31 it also wrote two lines that move what the file has put on the path.
+    """
+    layer = notebook.node.layer(notebook.node.runtime)
+    roots = [f"{notebook.node.root}/developed/{name}" for name in ("one", "two")]
+    for root in roots:
+        write(Path(root, f"{Path(root).name}_developed.py"), "")
+    write(layer / "some.egg", "")
+    dependency = notebook.layers[3]
+    first = "import sys; sys.__plen = len(sys.path)"
+    last = (
+        "import sys; new=sys.path[sys.__plen:]; del sys.path[sys.__plen:]; p=getattr(sys,'__egginsert',0); "
+        "sys.path[p:p]=new; sys.__egginsert = p+len(new)"
+    )
+    code = "import json, sys; print(json.dumps(sys.path))"
+    before = notebook.ask(code)
+    at = before.index(notebook.layers[2]) + 1
+    write(layer / "easy-install.pth", "\n".join([first, roots[0], dependency, "./some.egg", roots[1], last]))
+
+    after = notebook.ask(code)
+
+    assert [entry for entry in after if entry not in roots] == before
+    assert [entry for entry in after if entry not in before] == roots
+    assert set(after[at : at + 3]) >= set(roots)  # `testx` is in this layer as well
+    assert list_events(notebook, "finder missing", "file refused", "import line failed") == []
+
+
+def test_archive_on_a_line_is_imported_as_without_us(notebook: Notebook, write: Write) -> None:
+    """Whatever it is named: a start does not look whether a line names a file."""
+    node = notebook.node
+    archives = [node.root / f"archives/{name}" for name in ("py4j-src.zip", "an_application")]
+    for at, archive in enumerate(archives):
+        write(archive, "")
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr(f"in_archive_{at}.py", "")
+    write(node.layer(node.runtime) / "easy-install.pth", "".join(f"{archive}\n" for archive in archives))
+    code = "import in_archive_0, in_archive_1, json; print(json.dumps([in_archive_0.__file__, in_archive_1.__file__]))"
+
+    for environ in (OFF, {}):
+        done = node.run([node.python, "-c", code], environ)
+        assert json.loads(done.stdout) == [f"{archive}/in_archive_{at}.py" for at, archive in enumerate(archives)]
+
+
+SHARED = {
+    "both_have_init": ({"__init__.py": "", "of_wheel.py": ""}, {"__init__.py": "", "of_editable.py": ""}),
+    "subpackages": (
+        {"__init__.py": "", "of_wheel/__init__.py": ""},
+        {"__init__.py": "", "of_editable/__init__.py": ""},
+    ),
+    "wheel_s": ({"__init__.py": "", "of_wheel.py": ""}, {"of_editable/__init__.py": ""}),
+    "namespace": ({"of_wheel/__init__.py": ""}, {"of_editable/__init__.py": ""}),
+}
+"""Top-level packages that a wheel and an editable install share: the files of both."""
+
+
+def test_package_that_a_wheel_and_a_finder_share_keeps_the_modules_of_both(notebook: Notebook, write: Write) -> None:
+    """The wheel's package is found, and setuptools' finder is asked last for what that does not have.
+
+    So it is without us where `site` opens the layer (https://github.com/pypa/pip/issues/11587), and in a notebook, too.
+    """
+    node = notebook.node
+    project = node.project("sharing")
+    project.mkdir()
+    for name, (of_wheel, of_editable) in SHARED.items():
+        for file, text in of_wheel.items():
+            write(node.layer(node.runtime) / name / file, text)
+        for file, text in of_editable.items():
+            project.joinpath(name, file).parent.mkdir(parents=True, exist_ok=True)
+            project.joinpath(name, file).write_text(text)
+    packages = [".".join(file.parent.relative_to(project).parts) for file in project.rglob("*.py")]
+    build = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+    metadata = f'[project]\nname = "sharing"\nversion = "1"\n[tool.setuptools]\npackages = {sorted({*packages})}\n'
+    project.joinpath("pyproject.toml").write_text(build + metadata)
+    code = f"""
+import importlib, json
+found = {{}}
+for name in {[f"{name}.{module}" for name in SHARED for module in ("of_wheel", "of_editable")]}:
+    try:
+        found[name] = importlib.import_module(name).__file__
+    except ImportError:
+        found[name] = None
+print(json.dumps(found))
+"""
+    try:
+        node.install_editable(project)
+        without_us, with_us = (json.loads(node.run([node.python, "-c", code], environ).stdout) for environ in (OFF, {}))
+        in_a_notebook = notebook.ask(code)
+    finally:
+        node.pip("uninstall", "--quiet", "--yes", "sharing")
+        shutil.rmtree(project)
+
+    assert with_us == without_us
+    assert None not in with_us.values()
+    assert {name: bool(file) for name, file in in_a_notebook.items()} == dict.fromkeys(with_us, True)
 
 
 def test_start_files_are_read_as_python_reads_them_from_3_15_on(notebook: Notebook, write: Write) -> None:
@@ -288,9 +416,14 @@ def from_start():
 @pytest.mark.oldest_and_newest
 def test_paths_are_read_as_python_reads_them(notebook: Notebook, write: Write, line: str, end: str) -> None:
     root = notebook.node.root / "outside"
-    write(notebook.node.layer(notebook.node.runtime) / "a.pth", line.format(root=root))
+    layer = notebook.node.layer(notebook.node.runtime)
     code = "import json, sys; print(json.dumps([entry for entry in sys.path if 'outside' in entry]))"
 
+    write(layer / "_editable_impl_a.pth", line.format(root=root))
+    assert notebook.ask(code, {"PYTHONUTF8": "1"}) == [f"{root}{end}"]
+
+    layer.joinpath("_editable_impl_a.pth").write_text("")
+    write.install(layer, "a", line.format(root=root))  # a backend whose files' names don't show it
     assert notebook.ask(code, {"PYTHONUTF8": "1"}) == [f"{root}{end}"]
 
 
@@ -341,7 +474,7 @@ def test_what_is_world_writable_is_refused_and_reported(notebook: Notebook, writ
     root = node.root / "outside"
     write(root / "open_to_all.py", "")
     layer = node.layer(node.runtime)
-    pth = layer / "open.pth"
+    pth = layer / "_editable_impl_open.pth"
     if case == "layer":
         write(pth, f"{root}\n")
         refused = ["layer refused", notebook.layers[2]]
@@ -351,7 +484,7 @@ def test_what_is_world_writable_is_refused_and_reported(notebook: Notebook, writ
         write(target, f"{root}\n", mode=0o666 if case == "link to a file" else 0o644)
         target.parent.chmod(0o777 if case == "link into a folder" else 0o755)
         write.link(pth, target)
-        refused = ["file refused", f"{notebook.layers[2]}/open.pth"]
+        refused = ["file refused", f"{notebook.layers[2]}/{pth.name}"]
     try:
         assert find_module(notebook, "open_to_all") is None
         assert list_events(notebook, "layer refused", "file refused") == [refused]
@@ -384,7 +517,7 @@ def test_root_that_raises_is_absent_until_it_works_again(notebook: Notebook, wri
     root = notebook.node.root / "raising"
     write(root / "on_a_mount.py", "")
     write(notebook.node.root / notebook.layers[3] / "further_down.py", "")
-    write(notebook.node.layer(notebook.node.runtime) / "raising.pth", f"{root}\n")
+    write(notebook.node.layer(notebook.node.runtime) / "_editable_impl_raising.pth", f"{root}\n")
     code = f"""
 import errno, importlib, json, sys, dbx_patch_sitecustomize as shim
 posix = sys.modules["posix"]
@@ -466,7 +599,7 @@ import nope
 def test_entry_that_is_not_a_path_costs_no_layer_its_installs(notebook: Notebook, write: Write) -> None:
     late = notebook.node.root / "late/site-packages"
     write(notebook.node.root / "outside/late_module.py", "")
-    write(late / "late.pth", f"{notebook.node.root}/outside\n")
+    write(late / "_editable_impl_late.pth", f"{notebook.node.root}/outside\n")
     code = f"""
 import json, sys
 sys.path += [{str(late)!r}, "/x\\0/site-packages"]
@@ -483,7 +616,7 @@ print(json.dumps(late_module.__file__))
 
 @pytest.mark.oldest_and_newest
 def test_root_of_the_file_system_takes_nothing_else_off_the_path(notebook: Notebook, write: Write) -> None:
-    write(notebook.node.layer(notebook.node.runtime) / "slash.pth", "/\n")
+    write(notebook.node.layer(notebook.node.runtime) / "_editable_impl_slash.pth", "/\n")
     code = "import json, sys; sys.path.append(7); import testx; print(json.dumps(sys.path))"
 
     path = notebook.ask(code)

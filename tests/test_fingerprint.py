@@ -272,7 +272,7 @@ GUARDS = {
     "paths": {"_facts.redact": "lambda path: path if isinstance(path, str) else None"},
     "parts of paths": {"_redact.redact_part": "lambda part: part"},
     "forms": {"_facts.match": "lambda pattern, text: text"},
-    "kinds of .pth files": {"_facts.fnmatchcase": "lambda *_: True", "_facts.PTH": "FileNames()"},
+    "kinds of .pth files": {"_facts.fnmatchcase": "lambda *_: True", "_facts.list_kinds": "FileNames"},
     "states": {"_facts.STATES": "Anything()"},
     "modules": {"_redact.redact_module": "lambda name: str(name)", "_redact.is_found": "lambda *_: True"},
     "types": {"_redact.is_found": "lambda *_: True"},

@@ -146,6 +146,40 @@ answer(**outcomes)
     assert lab.ask(code) == dict.fromkeys(cases, always)
 
 
+def test_roots_of_a_layer_are_in_the_order_of_their_files_after_a_hook_has_made_the_path(lab: Lab) -> None:
+    layer = lab.node.layer(lab.node.runtime)
+    files = [layer / f"_editable_impl_{name}.pth" for name in ("a", "c", "d", "e", "f", "g")]
+    later = layer / "_editable_impl_b.pth"
+    roots = [lab.root, *[f"/nowhere/{name}" for name in "abcdefg"]]
+    for file in files:
+        file.write_text(f"/nowhere/{file.stem[-1]}\n")
+    code = f"""
+import os, sys_path_init
+from dbruntime.pythonPathHook import PythonPathHook
+with open({str(later)!r}, "w") as file:
+    file.write("/nowhere/b")
+hook = PythonPathHook()
+def list_roots():
+    at = sys.path.index(LAYER) + 1
+    return sys.path[at : at + {len(roots)}]
+import dbx_patch
+dbx_patch.patch_dbx()
+outcomes = dict(installed=list_roots())
+hook.change_folder("/somewhere")
+outcomes.update(after_a_change_of_folder=list_roots())
+os.environ["LAB_SYS_PATH_INIT"] = "rebind"
+sys_path_init.patch_sys_path_with_developer_paths()
+answer(**outcomes, on_a_new_path=list_roots())
+"""
+    try:
+        outcome = lab.ask(code)
+    finally:
+        for file in (*files, later):
+            file.unlink(missing_ok=True)
+
+    assert outcome == dict.fromkeys(("installed", "after_a_change_of_folder", "on_a_new_path"), roots)
+
+
 # The finders of workspace folders
 
 
@@ -225,6 +259,46 @@ answer(**outcomes, tracked=is_file_in_allowlist({str(flat / "flaty/functions.py"
     assert lab.ask(code) == {"before DBR 18": found, "since DBR 18": found, "tracked": True}
 
 
+@pytest.mark.parametrize("first", ["library", "user"])
+def test_library_imports_all_of_a_namespace_that_a_finder_maps(lab: Lab, first: str) -> None:
+    """setuptools' finder answers with a namespace package, whose folders are no roots."""
+    project = lab.node.project("spacey")
+    for name in ("one", "two", "three"):
+        (project / "spacey" / name).mkdir(parents=True)
+        (project / "spacey" / name / "module.py").write_text("")
+        (project / "spacey" / name / "__init__.py").write_text("")
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "spacey"\nversion = "1"\n[tool.setuptools.packages.find]\ninclude = ["spacey*"]\n'
+    )
+    code = f"""
+{FINDERS}
+import a_library
+outcomes = {{}}
+for kind, (_, make) in FINDERS.items():
+    sys.path_hooks.insert(0, make)
+    sys.path_importer_cache.clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "spacey"]:
+        del sys.modules[name]
+    outcomes[kind] = [
+        find_file("spacey.one.module", dict(library=a_library.load, user=__import__)[{first!r}]),
+        find_file("spacey.two.module"),
+        find_file("spacey.three.module", a_library.load),
+    ]
+    sys.path_hooks.remove(make)
+answer(**outcomes)
+"""
+    try:
+        lab.node.install_editable(project)
+        outcome = lab.ask(code)
+    finally:
+        lab.node.pip("uninstall", "--quiet", "--yes", "spacey")
+        shutil.rmtree(project)
+
+    files = [f"{project}/spacey/{name}/module.py" for name in ("one", "two", "three")]
+    assert outcome == {"before DBR 18": files, "since DBR 18": files}
+
+
 @pytest.mark.parametrize("spelled", ["/Workspace", "/.fuse-mounts/wsfs"])
 def test_both_spellings_of_the_workspace_name_the_same_root(lab: Lab, spelled: str) -> None:
     """On some clouds `/Workspace` is a link to `/.fuse-mounts/wsfs`, and one process has paths of both kinds."""
@@ -235,7 +309,7 @@ def test_both_spellings_of_the_workspace_name_the_same_root(lab: Lab, spelled: s
     other = {"/Workspace": "/.fuse-mounts/wsfs", "/.fuse-mounts/wsfs": "/Workspace"}[spelled]
     project = lab.node.copy_project("spelt")
     root = lab.root.replace("/testx/", "/spelt/")
-    pth = lab.node.layer(lab.node.runtime) / "spelt.pth"
+    pth = lab.node.layer(lab.node.runtime) / "_editable_impl_spelt.pth"
     pth.write_text(root.replace("/Workspace", spelled) + "\n")
     code = f"""
 {FINDERS}
@@ -250,9 +324,13 @@ for kind, (hook, make) in FINDERS.items():
     hook.walks = 0
     outcomes[kind] = dict(file=find_file("spelt", a_library.load), walks=hook.walks)
 hook = PythonPathHook()
-hook.kept.append(root)
-hook.change_folder(PREFIX + "/Workspace/Users/someone")
-outcomes.update(one_entry_after_a_change_of_folder=[entry for entry in sys.path if entry in (root, other)] == [other])
+hook.kept = [entry for entry in hook.kept if entry != other]
+for name, kept in dict(after_a_change_of_folder=[], after_one_that_keeps_it=[root]).items():
+    sys.path[sys.path.index(root if root in sys.path else other)] = other
+    hook.kept += kept
+    hook.change_folder(PREFIX + "/Workspace/Users/someone")
+    outcomes[name] = [entry for entry in sys.path if entry in (root, other)] == [root]
+    outcomes[name] &= sys.path[sys.path.index(LAYER) + 2] == root
 sys_path_init.patch_sys_path_with_developer_paths()
 answer(
     **outcomes,
@@ -272,7 +350,8 @@ answer(
         "honored_twice": False,
         "before DBR 18": found,
         "since DBR 18": found,
-        "one_entry_after_a_change_of_folder": True,
+        "after_a_change_of_folder": True,
+        "after_one_that_keeps_it": True,
         "entries_on_a_new_path": 1,
         "tracked": [True, True],
     }
@@ -328,14 +407,18 @@ change_folder("c")
 outcomes.update(removed_by_the_user=ROOT not in sys.path)
 sys.path.insert(0, ROOT)
 change_folder("d")
-answer(**outcomes, moved_up_by_the_user=sys.path.index(ROOT) == 0 and sys.path.count(ROOT) == 1)
+outcomes.update(dropped_above_its_layer=neighbors() == before and sys.path.count(ROOT) == 1)
+hook.kept.insert(0, ROOT)
+change_folder("e")
+answer(**outcomes, kept_above_its_layer=sys.path.index(ROOT) == 1 and sys.path.count(ROOT) == 1)
 """
     assert lab.ask(code) == {
         "at_the_same_place": True,
         "times_on_the_path": 1,
         "folders_of_the_notebook": ["b"],
         "removed_by_the_user": True,
-        "moved_up_by_the_user": True,
+        "dropped_above_its_layer": True,
+        "kept_above_its_layer": True,
     }
 
 
@@ -344,7 +427,7 @@ answer(**outcomes, moved_up_by_the_user=sys.path.index(ROOT) == 0 and sys.path.c
 
 def test_autoreload_tracks_the_files_in_every_root(lab: Lab) -> None:
     elsewhere = lab.node.root / "elsewhere/foo"
-    pth = lab.node.layer(lab.node.runtime) / "elsewhere.pth"
+    pth = lab.node.layer(lab.node.runtime) / "_editable_impl_elsewhere.pth"
     code = f"""
 from dbruntime.autoreload import file_module_utils as allowed
 import dbx_patch, importlib
@@ -510,7 +593,7 @@ for change, (module, file) in {cases!r}.items():
     outcomes[change] = dict(
         state=shim.hook_states[module].partition(":")[0],
         left_as_it_is=attributes == imported.kept,
-        patched_functions=len(shim.load("hooks").diverted),
+        patched_functions=len(shim.load("hooks").patched),
         file_of_testx=importlib.reload(importlib.import_module("testx")).__file__,
     )
 answer(**outcomes)
@@ -534,8 +617,6 @@ def delete(finder, name):
     delattr(finder, name)
 def replace(finder, name):
     setattr(finder, name, None)
-def damage(finder, name):
-    getattr(finder, name).path = None
 def outcome_of(find):
     try:
         return repr(find("testx"))
@@ -543,7 +624,7 @@ def outcome_of(find):
         return repr(error)
 outcomes = {{}}
 for kind, (hook, make) in FINDERS.items():
-    for change in (delete, replace, damage):
+    for change in (delete, replace):
         dbx_patch.patch_dbx()
         finder = make(ROOT)
         (name,) = [name for name, value in vars(finder).items() if type(value).__name__ == "FileFinder"]
@@ -559,11 +640,7 @@ answer(**outcomes)
 
     left_alone = {"state": "incompatible", "same_as_without_the_shim": True}
     assert outcome == dict.fromkeys(
-        [
-            f"{kind}, {change}"
-            for kind in ("before DBR 18", "since DBR 18")
-            for change in ("delete", "replace", "damage")
-        ],
+        [f"{kind}, {change}" for kind in ("before DBR 18", "since DBR 18") for change in ("delete", "replace")],
         left_alone,
     )
 
@@ -637,7 +714,7 @@ import importlib, sys_path_init, dbx_patch
 calls = []
 editables = sys.modules["dbx_patch_sitecustomize"].load("editables")
 real = editables.place_roots
-editables.place_roots = lambda roots: calls.append(1) or real(roots)
+editables.place_roots = lambda *args: calls.append(1) or real(*args)
 def count_patches():
     calls.clear()
     sys_path_init.patch_sys_path_with_developer_paths()
@@ -667,15 +744,16 @@ names = ["sys_path_init", "dbruntime.pythonPathHook"] * 4
 threads = [threading.Thread(target=work, args=[name]) for name in names]
 for thread in threads: thread.start()
 for thread in threads: thread.join(60)
-hooks = sys.modules["dbx_patch_sitecustomize"].loaded["hooks"]
-originals = [constant for function in hooks.diverted for constant in function.__code__.co_consts
+shim = sys.modules["dbx_patch_sitecustomize"]
+diverted = shim.load("turns").diverted
+originals = [constant for function in diverted for constant in function.__code__.co_consts
     if callable(constant) and constant.__module__ == function.__module__]
 answer(
     imports=len(imported),
     modules=len(set(map(id, imported))),
-    patched_functions=len(hooks.diverted),
+    patched_functions=len(shim.load("hooks").patched),
     originals=len(originals),
-    patched_originals=len([original for original in originals if original in hooks.diverted]),
+    patched_originals=len([original for original in originals if original in diverted]),
 )
 """
     assert lab.ask(code) == {
@@ -695,7 +773,7 @@ def test_function_that_two_hooks_share_is_patched_once(lab: Lab, tmp_path: Path)
     code = f"""
 {STATES}
 import _engine_pyspark.wsfs_import_hook, dbruntime.wsfs_import_hook as module, dbx_patch
-(ours, original), = sys.modules["dbx_patch_sitecustomize"].load("hooks").diverted.values()
+(ours, original), = sys.modules["dbx_patch_sitecustomize"].load("turns").diverted.values()
 reported = states()
 dbx_patch.remove_all_patches()
 answer(
@@ -745,7 +823,7 @@ import sys_path_init, dbruntime.pythonPathHook as paths, dbruntime.wsfs_import_h
 function = sys_path_init.patch_sys_path_with_developer_paths
 functions = [function, paths.PythonPathHook._handle_sys_path_maybe_updated, wsfs.WsfsImportHook.find_spec]
 shim = sys.modules["dbx_patch_sitecustomize"]
-originals = [code for ours, code in shim.loaded["hooks"].diverted.values()]
+originals = [code for ours, code in shim.load("turns").diverted.values()]
 def are_restored():
     return [function.__code__ for function in functions] == originals
 

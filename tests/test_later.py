@@ -168,23 +168,103 @@ def test_install_wins_over_a_copy_in_a_lower_layer_and_loses_to_one_above(later:
         higher.unlink(missing_ok=True)
 
 
-def test_second_install_from_another_folder_is_for_the_next_interpreter(later: Later) -> None:
+def test_second_install_from_another_folder_is_for_new_imports(later: Later) -> None:
+    """As in the next interpreter: a root is on the path as long as a line names it, and a new finder takes over."""
     code = """
-import dbx_patch_sitecustomize as shim
+def forget():
+    for name in [name for name in sys.modules if name.partition(".")[0] == NAME]:
+        del sys.modules[name]
 install(FIRST)
 first = try_import(NAME)
 install(SECOND)
-del sys.modules[NAME]
-second = try_import(NAME)
-kept = [event[1] for event in shim.journal if event[0] == "install kept"]
-print(json.dumps({"first": first, "after the second": second, "kept": kept}))
+kept = try_import(NAME)
+forget()
+second = try_import(NAME), try_import(NAME + ".functions")
+shutil.rmtree(os.path.join(LAYER, next(name for name in os.listdir(SECOND) if name.endswith(".dist-info"))))
+for name in os.listdir(SECOND):
+    if not name.endswith(".dist-info"):
+        os.unlink(os.path.join(LAYER, name))
+forget()
+print(json.dumps({
+    "first": first,
+    "while it is imported": kept,
+    "after the second": second,
+    "after it is uninstalled": try_import(NAME),
+    "folders on the path": [entry for entry in sys.path if entry.startswith(PROJECT)],
+    "finders": len([finder for finder in sys.meta_path if NAME in finder.__module__]),
+}))
 """
     assert later.ask(code) == {
         "first": later.first.package_file,
-        "after the second": later.first.package_file,
-        "kept": [later.name],
+        "while it is imported": later.first.package_file,
+        "after the second": [
+            later.second.package_file,
+            later.second.package_file.replace("__init__", "functions"),
+        ],
+        "after it is uninstalled": None,
+        "folders on the path": [],
+        "finders": 0,
     }
-    assert later.ask("print(json.dumps(try_import(NAME)))") == later.second.package_file
+
+
+@pytest.mark.parametrize(
+    "later",
+    ["own layer-finder", pytest.param("runtime's layer-finder", marks=pytest.mark.matrix)],
+    indirect=True,
+)
+def test_project_that_is_installed_again_with_more_packages_has_them_at_once(later: Later) -> None:
+    """As when a package was forgotten: the finder's module is written again, with more names in it."""
+    more = later.first.project / "more_of_it"
+    more.mkdir()
+    more.joinpath("__init__.py").write_text("")
+    code = f"""
+install(FIRST)
+before = try_import("more_of_it")
+(finder,) = [name for name in os.listdir(FIRST) if name.endswith("_finder.py")]
+with open(os.path.join(FIRST, finder)) as file:
+    text = file.read()
+changed = text.replace(" = {{", " = {{'more_of_it': {str(more)!r}, ", 1)
+assert changed != text
+os.unlink(os.path.join(LAYER, finder))
+with open(os.path.join(LAYER, finder), "w") as file:
+    file.write(changed)
+print(json.dumps({{"before": before, "after": try_import("more_of_it"), "package": try_import(NAME)}}))
+"""
+    try:
+        assert later.ask(code) == {
+            "before": None,
+            "after": f"{more}/__init__.py",
+            "package": later.first.package_file,
+        }
+    finally:
+        shutil.rmtree(more)
+
+
+@pytest.mark.parametrize(
+    "later",
+    ["runtime's layer-path", pytest.param("own layer-finder", marks=pytest.mark.matrix)],
+    indirect=True,
+)
+def test_install_is_importable_after_a_test_s_frozen_clock(later: Later) -> None:
+    """freezegun and time-machine replace the functions of `time` (https://github.com/spulec/freezegun/issues/384)."""
+    code = """
+import time
+real = {name: getattr(time, name) for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter")}
+for name in real:
+    setattr(time, name, lambda ns=name.endswith("_ns"): 1_894_579_200 * (10**9 if ns else 1))  # in 2030
+while_it_is_frozen = try_import("an_optional_dependency")
+for name, function in real.items():
+    setattr(time, name, function)
+install(FIRST)
+time.sleep(0.01)  # imports within a millisecond are a burst, for which the layers are asked once
+print(json.dumps({"while it is frozen": while_it_is_frozen, "after": try_import(NAME)}))
+"""
+    lower = later.node.root / later.notebook.layers[3] / f"{later.name}.py"  # an import that fails asks again anyway
+    lower.write_text("")
+    try:
+        assert later.ask(code) == {"while it is frozen": None, "after": later.first.package_file}
+    finally:
+        lower.unlink()
 
 
 def test_install_while_eight_threads_import_is_honored_once(later: Later) -> None:
@@ -203,7 +283,7 @@ import dbx_patch_sitecustomize as shim
 print(json.dumps({
     "imported from": seen[NAME],
     "json.tool": len(seen["json.tool"]),
-    "finders": len([find for _, find in shim.load("finders").turns if NAME in find.__module__]),
+    "finders": len([turn for turn in shim.load("turns").turns if NAME in turn[3]["pth"]]),
     "roots": len([entry for entry in sys.path if entry.startswith(PROJECT)]),
     "entries on the path twice": len(sys.path) - len(set(sys.path)),
 }))
@@ -215,6 +295,42 @@ print(json.dumps({
         "roots": int(later.style == "path"),
         "entries on the path twice": 0,
     }
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("style", ["path", "finder"])
+def test_second_project_of_a_namespace_is_importable_once_it_is_installed(notebook: Notebook, style: str) -> None:
+    """A monorepo's projects share a namespace package. By then, that is imported: nothing looks for a new name."""
+    node = notebook.node
+    projects = {name: node.project(f"shared-{name}") for name in ("core", "jobs")}
+    for name, project in projects.items():
+        package = project / ("src" if style == "path" else "") / "shared_space" / name
+        package.mkdir(parents=True)
+        package.joinpath("__init__.py").write_text("")
+        find = '[tool.setuptools.packages.find]\ninclude = ["shared_space*"]\n' if style == "finder" else ""
+        backend = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        metadata = f'[project]\nname = "shared-{name}"\nversion = "1"\n'
+        project.joinpath("pyproject.toml").write_text(backend + metadata + find)
+    by_pip = BY_PIP.replace("PROJECT", f"{str(projects['jobs'])!r}")
+    code = f"""
+PIP, PYTHON = {str(node.python)!r}, {str(notebook.python)!r}
+core, before = try_import("shared_space.core"), try_import("shared_space.jobs")
+{by_pip}
+print(json.dumps({{"core": core, "before": before, "jobs": try_import("shared_space.jobs")}}))
+"""
+    try:
+        node.install_editable(projects["core"], python=notebook.python)
+        asked = notebook.ask(PRELUDE + code)
+    finally:
+        node.pip("uninstall", "--quiet", "--yes", *[f"shared-{name}" for name in projects], python=notebook.python)
+        for project in projects.values():
+            shutil.rmtree(project)
+
+    files = {
+        name: f"{project}{'/src' if style == 'path' else ''}/shared_space/{name}/__init__.py"
+        for name, project in projects.items()
+    }
+    assert asked == {**files, "before": None}
 
 
 @pytest.fixture
@@ -265,37 +381,45 @@ print(json.dumps({"while nothing changes": while_nothing_changes, "after a chang
 
 
 def test_layers_are_asked_once_at_the_import_of_a_name_that_an_install_can_have(notebook: Notebook) -> None:
-    """A layer can be on a mount, where each question is a network call.
+    """And once more if the import would fail: of a submodule, too, since a later install can have it.
 
-    No install has a module of another package or of the standard library.
+    No install has a module of the standard library.
     """
     code = """
-import email.mime.text, json, sys
+import email, json, sys
 shim = sys.modules["dbx_patch_sitecustomize"]
 asked = []
 real = shim.posix
 shim.posix = type(sys.implementation)(**vars(real))
 shim.posix.stat = lambda folder: asked.append(folder) or real.stat(folder)
-import email.mime.nonmultipart, email.mime.message
-for_submodules = list(asked)
-import colorsys, sched
-for_standard_library = list(asked)
-try:
-    import no_such_module
-except ModuleNotFoundError:
-    pass
-layers = list(filter(shim.is_layer, sys.path))
+def ask(name):
+    shim.ask_again_at = 0.0  # not part of a burst of imports
+    asked.clear()
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        pass
+    return sorted(asked)
 print(json.dumps({
-    "for submodules": for_submodules,
-    "for the standard library": for_standard_library,
-    "for a top-level name": asked,
-    "layers": layers,
+    "submodule": ask("email.mime.nonmultipart"),
+    "standard library": ask("colorsys") + ask("winreg"),  # which is there on Windows only
+    "top level": ask("testx"),
+    "missing submodule": ask("email.no_such_module"),
+    "missing at the top level": ask("no_such_module"),
+    "layers": sorted(filter(shim.is_layer, sys.path)),
 }))
 """
     asked = notebook.ask(code)
+    layers = asked.pop("layers")
 
-    assert asked["for submodules"] == asked["for the standard library"] == []
-    assert sorted(asked["for a top-level name"]) == sorted(asked["layers"]) != []
+    assert layers
+    assert asked == {
+        "submodule": [],
+        "standard library": [],
+        "top level": layers,
+        "missing submodule": layers,
+        "missing at the top level": sorted(layers * 2),
+    }
 
 
 def test_finder_that_is_gone_when_it_is_looked_at_costs_no_other_layer_its_installs(

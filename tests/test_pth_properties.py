@@ -82,7 +82,7 @@ def compare(content: str, folders: tuple[str, ...], read: Callable[[str], list[E
         for folder in (layer, *(out / name for name in folders)):
             folder.mkdir(parents=True)
         text = content.replace("{out}", str(out))
-        pth = layer / "case.pth"
+        pth = layer / "__editable__.case.pth"
         pth.write_bytes(text.encode())
         named = list(dict.fromkeys(editable["root"] for editable in read(str(layer)) if editable["root"]))
         for root in named:
@@ -108,8 +108,6 @@ def compare(content: str, folders: tuple[str, ...], read: Callable[[str], list[E
             lines[int(stderr.getvalue().split()[3]) - 1] = "\n"  # "Error processing line 3 of"
         by_python = [entry for entry in added if not f"{entry}/".startswith(f"{layer}/")]
         by_us = [root for root in named if Path(root).exists()]
-        if str(layer) in added:
-            by_python = []  # a file that lists a layer is not an editable install's
         return [] if by_python == by_us else [by_python, by_us]
 
 
@@ -165,7 +163,7 @@ def test_file_with_a_nul_is_refused_as_a_whole(content: str, at: int) -> None:
     with tempfile.TemporaryDirectory() as made:
         layer = Path(made, "site-packages")
         layer.mkdir()
-        layer.joinpath("case.pth").write_bytes(f"{content[:at]}\0{content[at:]}".encode())
+        layer.joinpath("__editable__.case.pth").write_bytes(f"{content[:at]}\0{content[at:]}".encode())
 
         assert shim.load("editables").read_editables(str(layer)) == []
 
@@ -269,8 +267,23 @@ class Layers:
             layer.mkdir()
             for number in range(self.random.randrange(1, 6)):
                 self.make_file(layer, f"_editable_impl_finder_{at}_{number}")
+            self.make_metadata(layer)
             layer.chmod(self.pick(0o755, 0o755, 0o755, 0o755, 0o777, 0o000, 0o555))
         return layer
+
+    def make_metadata(self, layer: Path) -> None:
+        """Make the metadata of distributions: of one that lists the layer's `.pth` files, and of odd ones."""
+        info = layer / f"p{self.pick(*WEIRD)}-1.0.dist-info"
+        info.mkdir()
+        names = "".join(f"{path.name},,\n" for path in layer.glob("*.pth")).encode("utf-8", "surrogateescape")
+        url = b'{"dir_info": {"editable": true}}'
+        for file, content in ((info / "RECORD", names), (info / "direct_url.json", url)):
+            if self.random.randrange(8) == 0:
+                make_odd(file, self)
+            else:
+                file.write_bytes(self.pick(content, content, content, content + b"\xff", b"\0", b""))
+                file.chmod(self.pick(0o644, 0o644, 0o644, 0o000, 0o666))
+        info.chmod(self.pick(0o755, 0o755, 0o755, 0o777, 0o000))
 
     def make_file(self, layer: Path, finder: str) -> None:
         """Make one `.pth` file of any kind, and a finder's module of any kind beside it."""
@@ -369,6 +382,8 @@ def tidy(folder: Path, layers: list[Path]) -> None:
     for layer in layers:
         if layer.is_dir() and not layer.is_symlink():
             layer.chmod(0o755)
+            for info in layer.glob("*.dist-info"):
+                info.chmod(0o755)
     shutil.rmtree(folder)
 
 
@@ -415,7 +430,7 @@ def make_good_layer(folder: Path) -> Path:
     good.mkdir(parents=True)
     root.mkdir()
     root.joinpath("the_good_one.py").write_text("")
-    good.joinpath("good.pth").write_text(f"{root}\n")
+    good.joinpath("__editable__.good.pth").write_text(f"{root}\n")
     return good
 
 
@@ -455,4 +470,5 @@ def test_finder_that_raises_and_is_last_ends_no_import_that_is_answered_before_i
         "import sys\nclass F:\n    @staticmethod\n    def find_spec(*a): raise OSError\nsys.meta_path.append(F)\n"
     )
 
-    assert start(installed, [layer], "import colorsys") == (0, "", "")
+    code = f"import sys; sys.path.append({str(layer)!r})\ntry: import absent\nexcept ImportError: import colorsys"
+    assert start(installed, [], code) == (0, "", "")

@@ -111,10 +111,10 @@ answer(
     loader_of_the_spec=module.__spec__.loader is module.__loader__,
     loader_of_the_copy=type(copy.__loader__).__name__,
     copy_has_its_own_class=copy.WsfsImportHook is not module.WsfsImportHook,
-    copy_is_patched=copy.WsfsImportHook.find_spec in shim.load("hooks").diverted,
+    copy_is_patched=copy.WsfsImportHook.find_spec in shim.load("turns").diverted,
     patched=[event[1] for event in shim.journal if event[0] == "hook patched"],
     states=[shim.hook_states[name] for name in (module.__name__, copy.__name__)],
-    patched_after_a_reload=importlib.reload(module).WsfsImportHook.find_spec in shim.load("hooks").diverted,
+    patched_after_a_reload=importlib.reload(module).WsfsImportHook.find_spec in shim.load("turns").diverted,
 )
 """
     assert ask(hooked, code) == {
@@ -156,7 +156,7 @@ for package in ("pyspark.databricks.utils", "dbruntime"):
         outcomes[f"{package}, {first} first"] = dict(
             first="shim" if sys.meta_path[0] is shim.watcher else type(sys.meta_path[0]).__name__,
             calls=calls,
-            patched=module.WsfsImportHook.find_spec in shim.loaded["hooks"].diverted,
+            patched=module.WsfsImportHook.find_spec in shim.loaded["turns"].diverted,
             loader=type(module.__spec__.loader).__name__,
             states=[hook.state for hook in check_patch_status().hooks if f"{package}.PostImportHook" in hook.hook],
         )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbx_patch.installer.shim_files import add_block
+from dbx_patch.sitecustomize_template import SHIM
 from tests.lab.missing import need_root
 from tests.lab.older import make_older
 
@@ -252,6 +254,48 @@ def test_sitecustomize_of_every_form_keeps_running_and_is_restored(node: Node) -
 
         assert node.snapshot() == before, make.__name__
         remove_form(library, files)
+
+
+def test_project_s_own_sitecustomize_is_left_alone_and_the_printed_fix_has_it_run_again(node: Node) -> None:
+    """It is in a root, so `site` puts it on the path. It must not load the shim: it goes with its project."""
+    node.install_dbx_patch()
+    project = node.project("withsite")
+    theirs = b"import builtins\nbuiltins.theirs = True\n"
+    module = project / "src/sitecustomize.py"
+    (project / "src/withsite").mkdir(parents=True)
+    (project / "src/withsite/__init__.py").touch()
+    module.write_bytes(theirs)
+    (project / "pyproject.toml").write_text('[project]\nname = "withsite"\nversion = "1"\n')
+    node.install_editable(project)
+
+    def ask() -> dict[str, Any]:
+        code = "import builtins, json, sys\n"
+        code += "print(json.dumps([hasattr(builtins, 'theirs'), 'dbx_patch_sitecustomize' in sys.modules]))"
+        return dict(zip(["theirs", "live"], json.loads(node.run([node.python, "-c", code]).stdout), strict=True))
+
+    assert ask() == {"theirs": True, "live": False}
+    # An older release added its block to the project's file.
+    module.write_bytes(add_block(theirs, str(node.layer(node.runtime).resolve() / SHIM)))
+
+    result = install(node)
+
+    assert (result["slot"], result["silenced"]) == (1, str(module))
+    assert module.read_bytes() == theirs
+    assert ask() == {"theirs": False, "live": True}
+    printed = node.dbx_patch("dbx_patch", "status").stdout.splitlines()
+    at = printed.index("A project's `sitecustomize` does not run:")
+    assert printed[at + 1] == f"  {module}"
+    pth = Path(printed[at + 4].strip())
+    # As the text says.
+    module.rename(module.with_name("my_startup.py"))
+    pth.write_text("import my_startup\n")
+    assert ask() == {"theirs": True, "live": True}
+    assert "does not run" not in node.dbx_patch("dbx_patch", "status").stdout
+
+    module.with_name("my_startup.py").rename(module)
+    pth.unlink()
+    uninstall(node)
+    assert ask() == {"theirs": True, "live": False}
 
 
 def test_dangling_link_in_site_packages_is_not_written_through(node: Node) -> None:

@@ -173,3 +173,37 @@ def test_editable_installs_of_the_environment_below_are_importable(installed: No
 
     assert done.stdout.strip() == f"{node.layer(notebook.environment)}/{STARTUP}/dbx_patch_sitecustomize.py"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("sitecustomize", [True], indirect=True, ids=[""])
+def test_isolated_build_sees_no_root(installed: Node, tmp_path: Path) -> None:
+    """pip takes the layers off the path in an interpreter that has started. A root leaves the path with its layer."""
+    node = installed
+    notebook = node.make_notebook()
+    node.pip("install", "--quiet", "--no-deps", write_startup_wheel(tmp_path).path, python=notebook.python)
+    project, answer = tmp_path / "project", tmp_path / "answer.json"
+    project.mkdir()
+    project.joinpath("pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "a_backend"\nbackend-path = ["."]\n'
+    )
+    project.joinpath("a_backend.py").write_text(f"""
+import json, sys
+def get_requires_for_build_wheel(config=None):
+    try:
+        import testx
+    except ImportError as error:
+        found = str(error)
+    else:
+        found = testx.__file__
+    roots = [entry for entry in sys.path if "testx" in entry]
+    live = sys.modules["dbx_patch_sitecustomize"].started
+    with open({str(answer)!r}, "w") as file:
+        json.dump(dict(live=live, roots=roots, found=found), file)
+    return []
+""")
+
+    notebook.run("import testx", check=True)
+    command = [node.python, "-m", "pip", "--python", notebook.python, "wheel", "--quiet", "--no-index", project]
+    node.run(command, notebook.environ | {"PYTHONPATH": ""}, check=False)  # it builds no wheel
+
+    assert json.loads(answer.read_text()) == {"live": True, "roots": [], "found": "No module named 'testx'"}

@@ -25,6 +25,10 @@ from typing import Any
 from dbx_patch._mounts import any_hangs, hangs
 from dbx_patch.sitecustomize_template import template
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dbx_patch.sitecustomize_template import Editable
+
 LOADERS: tuple[Any, ...] = (
     (ExtensionFileLoader, EXTENSION_SUFFIXES),
     (SourceFileLoader, SOURCE_SUFFIXES),
@@ -57,16 +61,20 @@ def find_spec(name: str) -> ModuleSpec | None:
 
 def is_safe(finder: Any) -> bool:
     """Return whether a finder on `sys.meta_path` can be asked: others than these may touch any folder."""
-    return not any_hangs() or finder in (BuiltinImporter, FrozenImporter, PathFinder) or finder is find_ordered()
+    safe = (BuiltinImporter, FrozenImporter, PathFinder, find_live("watcher"))
+    return not any_hangs() or any(finder is each for each in safe)
 
 
 def ask(finder: Any, name: str, path: Sequence[str] | None = None) -> ModuleSpec | None:
-    """Ask a finder that is safe for a module."""
+    """Ask a finder that is safe for a module. Raises what it raises.
+
+    The shim's first finder is asked for the turns only: it would honor new installs.
+    """
     spec: ModuleSpec | None
     if any_hangs() and finder is PathFinder:
         spec = PathFinder.find_spec(name, list_answering(sys.path if path is None else path))
-    elif any_hangs() and finder is find_ordered():
-        spec = ask_in_turn(name)
+    elif finder is find_live("watcher"):
+        spec = ask_in_turn(name) if path is None else None
     else:
         spec = finder.find_spec(name, path, None) if hasattr(finder, "find_spec") else None
     return spec
@@ -74,8 +82,12 @@ def ask(finder: Any, name: str, path: Sequence[str] | None = None) -> ModuleSpec
 
 def ask_in_turn(name: str) -> ModuleSpec | None:
     """Ask the finders of editable installs for a top-level module as the shim does, but none that may be waiting."""
-    for layer, find in find_part().turns:
-        if layer in sys.path and not may_wait(layer):
+    part = find_live("loaded", {}).get("turns")
+    if part is None or not any_hangs():
+        spec: ModuleSpec | None = part and part.find_in_turn(name)
+        return spec
+    for layer, find, owner, editable in part.order_turns():
+        if layer in sys.path and any(finder is owner for finder in sys.meta_path) and not may_wait(editable):
             above = list_answering(sys.path[: sys.path.index(layer) + 1])
             spec = find(name, None, None)
             if spec is not None:
@@ -84,12 +96,16 @@ def ask_in_turn(name: str) -> ModuleSpec | None:
     return None
 
 
-def may_wait(layer: str) -> bool:
-    """Return whether a layer has a finder whose modules are on a mount that does not answer."""
-    if hangs(layer):
-        return True
-    finders = [editable["finder"] for editable in template.load("editables").read_editables(layer)]
-    return any(hangs(path) for finder in filter(None, finders) for path in list_paths(Path(layer, f"{finder}.py")))
+def list_lost_turns() -> list[Editable]:
+    """Return the lines whose finders the shim has given a turn, and that are not on `sys.meta_path` any more."""
+    turns = getattr(find_live("loaded", {}).get("turns"), "turns", [])
+    return [editable for _, _, owner, editable in turns if not any(finder is owner for finder in sys.meta_path)]
+
+
+def may_wait(editable: Editable) -> bool:
+    """Return whether the finder of an editable install, or a module of it, is on a mount that does not answer."""
+    layer, file = editable["layer"], editable["file"]
+    return hangs(layer) or (file != "" and (hangs(file) or any(map(hangs, list_paths(Path(file))))))
 
 
 def list_paths(finder: Path) -> Iterator[str]:
@@ -107,11 +123,6 @@ def list_answering(path: Sequence[object]) -> list[str]:
     return [entry for entry in path if isinstance(entry, str) and not hangs(entry)]
 
 
-def find_ordered() -> Any:
-    """Return the finder of the running shim that asks those of editable installs in their turn, or None."""
-    return getattr(find_part(), "ordered", None)
-
-
-def find_part() -> Any:  # of any version
-    """Return the part of the running shim that has the finders of editable installs, or None."""
-    return getattr(sys.modules.get(template.LIVE_NAME), "loaded", {}).get("finders")
+def find_live(name: str, default: Any = None) -> Any:
+    """Return what the running shim, of any version, has under a name."""
+    return getattr(sys.modules.get(template.LIVE_NAME), name, default)

@@ -33,7 +33,7 @@ from dbx_patch._mounts import (
     list_folder,
     resolve,
 )
-from dbx_patch.sitecustomize_template import template
+from dbx_patch.sitecustomize_template import list_settled_names, normalize, read_editables, read_pth, template
 
 if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import Editable
@@ -198,7 +198,7 @@ def list_installs() -> tuple[EditableInstall, ...]:
     """List the editable installs, after all mounts were asked that they or entries of `sys.path` are on."""
     ask_mounts(list_entries())
     found = [(layer, pth, editables) for layer in find_layers() for pth, editables in group_by_project(layer)]
-    ask_mounts(folder for layer, _, editables in found for folder in list_folders(layer, editables))
+    ask_mounts(folder for _, _, editables in found for folder in list_places(editables))
     return tuple(describe_install(*each) for each in found)
 
 
@@ -208,13 +208,13 @@ def list_entries() -> list[str]:
     return [entry for entry in entries if isinstance(entry, str)]
 
 
-def list_folders(layer: str, editables: Iterable[Editable]) -> Iterator[str]:
+def list_places(editables: Iterable[Editable]) -> Iterator[str]:
     """List the folders and files that an editable install offers modules from: its roots, and those of its finders."""
     for editable in editables:
         if editable["root"]:
             yield editable["root"]
-        if editable["finder"]:
-            yield from list_paths(Path(layer, editable["finder"] + ".py"))
+        if editable["file"]:
+            yield from list_paths(Path(editable["file"]))
 
 
 def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
@@ -225,7 +225,7 @@ def group_by_project(layer: str) -> Iterator[tuple[Path, list[Editable]]]:
     if hangs(layer):
         return
     try:
-        found: list[Editable] = template.load("editables").read_editables(layer)
+        found = read_editables(layer)
     except OSError:
         return
     groups: dict[tuple[str, str], list[Editable]] = {}
@@ -247,7 +247,7 @@ def find_refused(name: str = "") -> Iterator[tuple[str, OSError | ValueError]]:
         for file in sorted(files, key=lambda file: name not in file.replace("-", "_")):
             path = str(Path(layer, file))
             try:
-                template.load("editables").read_pth(path)
+                read_pth(path)
             except (OSError, ValueError) as error:
                 yield path, error
 
@@ -256,18 +256,20 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
     """Return what is known about one editable install."""
     distribution = find_distribution(layer, pth, editables)
     roots = [editable["root"] for editable in editables if editable["root"]]
-    finders = [Path(layer, editable["finder"] + ".py") for editable in editables if editable["finder"]]
-    style: Style = "finder" if finders else "path"
+    finders = [Path(editable["file"]) for editable in editables if editable["file"]]
+    style: Style = "finder" if any(editable["finder"] for editable in editables) else "path"
     if any(Path(root).name.startswith("__editable__.") for root in roots):
         style = "link tree"
     project = find_project(distribution, roots)
     names = find_names(distribution, roots, finders)
     inside = [folder for folder in [project, *roots] if folder]
-    waits = [folder for folder in (*inside, *list_folders(layer, editables)) if hangs(folder)]
+    waits = [folder for folder in (*inside, *list_places(editables)) if hangs(folder)]
     elsewhere = (
         [] if waits else [found for found in map(locate, names) if not any(is_inside(place, inside) for place in found)]
     )
-    shadow = next((found[0] for found in elsewhere if found), None)
+    # If its folder is gone, the folder of a namespace package is that of another project.
+    is_gone = not all(map(is_folder, inside))
+    shadow = next((found[0] for found in elsewhere if found and not (is_gone and is_folder(found[0]))), None)
     return EditableInstall(
         name=find_name(distribution, pth, roots),
         version=find_version(distribution),
@@ -279,7 +281,7 @@ def describe_install(layer: str, pth: Path, editables: list[Editable]) -> Editab
         importable=bool(names) and not elsewhere and not waits,
         shadowed_by=Shadow(shadow, find_layer(shadow)) if shadow else None,
         hides=() if elsewhere or waits else tuple(find_copies(layer, names)),
-        unreadable=tuple(find_unreadable(roots or waits[:1])),
+        unreadable=tuple(find_unreadable(roots or waits[:1] or inside)),
         warnings=tuple(text for _, text in find_warnings(style, project, names, roots)),
     )
 
@@ -294,7 +296,7 @@ def find_distribution(layer: str, pth: Path, editables: list[Editable]) -> metad
     for distribution in installed:
         if pth.name in [line.partition(",")[0] for line in read(distribution, "RECORD").splitlines()]:
             return distribution
-    folders = list(list_folders(layer, editables))
+    folders = list(list_places(editables))
     for distribution in installed:
         project = find_recorded(distribution)
         if project and any(f"{folder}/".startswith(f"{project}/") for folder in folders):
@@ -342,9 +344,8 @@ def find_recorded(distribution: metadata.Distribution | None) -> str:
 def find_name(distribution: metadata.Distribution | None, pth: Path, roots: list[str]) -> str:
     """Return a project's name: from its metadata, or else from its `.pth` file, or its folder in `easy-install.pth`."""
     stem = Path(roots[0]).name if pth.name == "easy-install.pth" and roots else pth.stem
-    stripped = stem.removeprefix("__editable__.").removeprefix("_editable_impl_")
-    stripped = stripped.removesuffix("-editable").removesuffix("_editable")
-    return canonicalize_name(read_header(distribution, "Name") or stripped.strip("_.-") or stem)
+    begin = next((begin for begin in list_settled_names() if stem.startswith(begin)), "")
+    return canonicalize_name(read_header(distribution, "Name") or stem.removeprefix(begin).strip("_.-") or stem)
 
 
 def find_version(distribution: metadata.Distribution | None) -> str | None:
@@ -411,7 +412,10 @@ def strings_in(node: ast.expr | None) -> set[str]:
 
 
 def locate(name: str) -> list[str]:
-    """List where a top-level name is imported from, or was: a file, or the folders of a namespace package."""
+    """List where a top-level name is imported from, or was: a file, or the folders of a namespace package.
+
+    A finder can name folders of a project that was moved away. They are listed only if none is there.
+    """
     loaded = sys.modules.get(name)
     try:
         spec = find_spec(name)
@@ -419,14 +423,14 @@ def locate(name: str) -> list[str]:
         spec = None
     if spec is not None and spec.has_location and spec.origin:
         return [spec.origin]
-    return [*((spec and spec.submodule_search_locations) or filter(None, [getattr(loaded, "__file__", None)]))]
+    folders = [*((spec and spec.submodule_search_locations) or filter(None, [getattr(loaded, "__file__", None)]))]
+    return list(filter(is_folder, folders)) or folders
 
 
 def is_inside(location: str, folders: list[str]) -> bool:
     """Return whether a location is in one of some folders, in either spelling of the workspace mount."""
-    spell = template.load("editables").normalize
     return any(
-        Path(spell(location)).is_relative_to(spell(folder)) or resolve(location).is_relative_to(folder)
+        Path(normalize(location)).is_relative_to(normalize(folder)) or resolve(location).is_relative_to(folder)
         for folder in folders
     )
 
@@ -471,7 +475,7 @@ def find_warnings(
     style: Style, project: str | None, names: tuple[str, ...], roots: Iterable[str] = ()
 ) -> Iterator[tuple[Caveat, str]]:
     """List what may fail elsewhere, even if it works in this process: a word, and a text for people."""
-    folder = f"{template.load('editables').normalize(project)}/" if project else ""
+    folder = f"{normalize(project)}/" if project else ""
     for name in sorted(TAKEN.intersection(names)):
         text = f"Databricks uses the top-level name {name} itself; rename yours, or one hides the other"
         yield "name taken", text

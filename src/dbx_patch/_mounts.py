@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import select
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dbx_patch.sitecustomize_template import template
+from dbx_patch import sitecustomize_template
+from dbx_patch.sitecustomize_template import forget_mounts, list_mounts, template
 
 MOUNTS = tuple(mount.rstrip("/") for mount in template.MOUNTS)
 """The folders that Databricks mounts. In the second one are mounts; `/Workspace` is a link to one on some clouds."""
-KINDS = ("fuse", "nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "virtiofs")
-"""The beginnings of the kinds of FUSE and network file systems, as /proc/self/mountinfo spells them."""
 MOST_STEPS = 200
 """Parts and links that are followed in one path. Links can form a circle."""
 SECONDS = 2.0
@@ -79,8 +77,6 @@ else:
 
 answers: dict[str, MountState] = {}
 """Each mount that was asked since the command began, and its state."""
-points: list[str] = []
-"""The mount points of FUSE and network file systems, once they were read; then it is never empty."""
 abandoned: list[subprocess.Popen[bytes]] = []
 """The child processes that still wait for a mount."""
 
@@ -88,7 +84,8 @@ abandoned: list[subprocess.Popen[bytes]] = []
 def begin_asking() -> None:
     """Forget the answers that a former command got: mounts come and go."""
     answers.clear()
-    points.clear()
+    if sys.platform == "linux":
+        forget_mounts()
 
 
 # Which mount a path is on
@@ -99,11 +96,8 @@ def name_mount(path: str) -> str:
 
     No mount is asked, and no link is followed.
     """
-    found = [point for point in list_mount_points() if f"{path}/".startswith(f"{point}/")]
-    if found:
-        return max(found, key=len)
-    top = next((top for top in MOUNTS if f"{path}/".startswith(f"{top}/")), "")
-    return "/".join(path.split("/")[:3]) if top == "/.fuse-mounts" else top
+    mount = sitecustomize_template.find_mount(path)
+    return "/".join(path.split("/")[:3]) if mount == "/.fuse-mounts" else mount
 
 
 def find_mount(path: str) -> str:
@@ -129,7 +123,7 @@ def follow(path: str) -> str:
         if name in {"", "."}:
             continue
         here = here.rpartition("/")[0] if name == ".." else f"{here}/{name}"
-        if here in list_mount_points() or (here not in MOUNTS and name_mount(here)):
+        if name_mount(here) and (here not in MOUNTS or is_mount_point(here)):
             break
         try:
             target = os.readlink(here)  # noqa: PTH115  # the text of the link, as it is
@@ -140,25 +134,10 @@ def follow(path: str) -> str:
     return "/".join([here, *reversed(waiting)]) or "/"
 
 
-def list_mount_points() -> list[str]:
-    """List the mount points of FUSE and network file systems, besides `/`. The kernel knows them, and asks none."""
-    if not points:
-        try:
-            points.extend(read_mount_points(Path("/proc/self/mountinfo").read_bytes()))
-        except OSError:  # they have to be guessed
-            points.extend(MOUNTS)
-        points.append("//")  # no path begins with it, and the list is not empty
-    return points
-
-
-def read_mount_points(mountinfo: bytes) -> Iterator[str]:
-    """List the mount points of the file systems that count, from what `proc_pid_mountinfo(5)` describes."""
-    for line in mountinfo.splitlines():
-        mount, _, source = line.partition(b" - ")
-        kind = source.partition(b" ")[0].decode("ascii", "replace")
-        point = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), mount.split(b" ")[4])
-        if kind.startswith(KINDS) and kind != "fusectl" and point != b"/":
-            yield os.fsdecode(point)
+def is_mount_point(folder: str) -> bool:
+    """Return whether a file system is mounted at a folder; True if the kernel does not say. The folder is not asked."""
+    known = [each for each, _ in list_mounts()]
+    return folder in known or not known
 
 
 # Asking

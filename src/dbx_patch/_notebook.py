@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from dbx_patch import installer
-from dbx_patch._inventory import list_folders
-from dbx_patch._mounts import WORDS, ask_mounts, begin_asking
+from dbx_patch._inventory import list_places
+from dbx_patch._mounts import WORDS, ask_mounts, begin_asking, is_file
 from dbx_patch._process import patch_dbx
 
 
@@ -44,8 +44,13 @@ def check_sitecustomize_status(python: str = sys.executable) -> installer.Status
     """
     status = installer.status(python)
     begin_asking()
-    mounts = ask_mounts(folder for layer in status.layers for folder in list_folders(layer["path"], layer["editables"]))
-    return replace(status, mounts={mount: WORDS[state] for mount, state in mounts.items()})
+    mounts = ask_mounts(folder for layer in status.layers for folder in list_places(layer["editables"]))
+    is_first = status.slot == installer.Slot.OWN and not status.shadowed_by
+    return replace(
+        status,
+        mounts={mount: WORDS[state] for mount, state in mounts.items()},
+        silenced=installer.find_silenced(status.layers, is_file) if is_first else None,
+    )
 
 
 def patch_and_install() -> installer.Installation:

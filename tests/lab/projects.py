@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from dataclasses import dataclass, field
@@ -273,15 +274,23 @@ def develop(node: Node, backends: Backends) -> None:
 
 
 def stand_in_for_maturin(node: Node) -> None:
-    """Write what maturin 1.16 was seen to install for a mixed Rust and Python project. Running it needs Rust."""
+    """Write what `maturin develop` installs for a mixed Rust and Python project. Running it needs Rust.
+
+    It has pip install a wheel, and then writes `direct_url.json`. The `.pth` file is as maturin 1.16 was seen to write
+    it.
+    """
     layer = node.layer(node.runtime)
     name = BY_MATURIN.package
+    info = f"{name}-{VERSION}.dist-info"
+    direct_url = {"dir_info": {"editable": True}, "url": BY_MATURIN.folder(node).as_uri()}
     metadata = f"Metadata-Version: 2.4\nName: {BY_MATURIN.name}\nVersion: {VERSION}\n"
     write_files(
         layer,
         {
             f"{name}.pth": str(BY_MATURIN.package_folder(node).parent),  # without a newline
-            f"{name}-{VERSION}.dist-info/METADATA": metadata,
+            f"{info}/METADATA": metadata,
+            f"{info}/direct_url.json": json.dumps(direct_url),
+            f"{info}/RECORD": f"{name}.pth,,\n{info}/METADATA,,\n{info}/direct_url.json,,\n{info}/RECORD,,\n",
         },
     )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,9 +22,9 @@ from dbx_patch._mounts import (
     find_troubles,
     follow,
     list_folder,
-    read_mount_points,
     resolve,
 )
+from dbx_patch.sitecustomize_template import template
 
 MOUNTINFO = rb"""
 22 1 254:0 / / rw,relatime - fuse.overlay overlay rw
@@ -39,15 +42,26 @@ NEVER_STARTS = "import time; time.sleep(600)"
 
 @pytest.fixture(autouse=True)
 def mount_points(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The mount points of a test, which asks for itself: at first there is none."""
-    points = ["//"]
-    monkeypatch.setattr(_mounts, "points", points)
+    """The mounts of a test, which asks for itself: at first there is none."""
+    points = [""]
+    monkeypatch.setattr(template.load("folders"), "remote_folders", points)
     monkeypatch.setattr(_mounts, "answers", {})
     return points
 
 
-def test_file_systems_of_fuse_and_of_networks_are_mounts() -> None:
-    assert [*read_mount_points(MOUNTINFO)] == ["/Workspace", "/mnt/a share\\x", "/mnt/windows", "/disk"]
+def test_file_systems_of_fuse_and_of_networks_are_mounts(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_bytes(MOUNTINFO)
+    part = template.load("folders")
+
+    remote = part.find_remote_folders(str(table))
+    assert [folder for folder in remote if not folder.startswith("/sys/")] == [
+        "/Workspace",
+        "/mnt/a share\\x",
+        "/mnt/windows",
+        "/disk",
+    ]
+    assert ("/data", "ext4") in part.list_mounts(str(table))
 
 
 @pytest.mark.parametrize(
@@ -108,14 +122,8 @@ def test_relative_path_is_below_the_working_directory(
     assert follow("x") == "x"
 
 
-def test_mounts_that_the_kernel_does_not_list_are_guessed(
-    monkeypatch: pytest.MonkeyPatch, mount_points: list[str]
-) -> None:
-    def refuse(_path: Path) -> bytes:
-        raise PermissionError
-
-    mount_points.clear()
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+def test_mounts_that_the_kernel_does_not_list_are_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_mounts, "list_mounts", list)
 
     assert [find_mount(path) for path in ("/Workspace/x", "/usr/lib")] == ["/Workspace", ""]
 
@@ -227,3 +235,36 @@ def test_only_finders_that_leave_a_silent_mount_alone_are_asked(
     assert found.origin == str(answering / "a_module.py")
     assert _finders.find_spec("another_module") is None
     assert _finders.find_spec("pytest") is pytest.__spec__
+
+
+def test_finder_whose_modules_are_on_a_silent_mount_has_no_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount_points: list[str]
+) -> None:
+    """The shim's first finder would ask it. The doctor asks the other finders in their turn."""
+    silent, layer = tmp_path.resolve() / "silent", tmp_path.resolve() / "site-packages"
+    layer.mkdir()
+    turns = []
+    for name, folder in (("waits", silent), ("answers", layer)):
+        file = layer / f"finder_that_{name}.py"
+        file.write_text(f"MAPPING = {{'{name}': '{folder}/{name}.py'}}\n")
+        spec = ModuleSpec(name, None, origin=f"of {name}")
+        owner = SimpleNamespace(find_spec=lambda asked, *_, name=name, spec=spec: spec if asked == name else None)
+        editable = {"layer": str(layer), "file": str(file)}
+        turns.append((str(layer), owner.find_spec, owner, editable))
+    live: Any = SimpleNamespace(watcher=Foreign(), latecomer=Foreign(), loaded={})
+    live.loaded["turns"] = SimpleNamespace(turns=turns, order_turns=lambda: turns)
+    monkeypatch.setitem(sys.modules, template.LIVE_NAME, live)
+    monkeypatch.setattr(sys, "path", [str(layer)])
+    finders = [live.watcher, *(turn[2] for turn in turns), live.latecomer]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    mount_points.append(str(silent))
+    monkeypatch.setitem(_mounts.answers, str(silent), "does not answer")
+
+    found = _finders.find_spec("answers")
+
+    assert found is not None
+    assert found.origin == "of answers"
+    assert _finders.find_spec("waits") is None
+    monkeypatch.setattr(sys, "meta_path", [live.watcher, live.latecomer])
+    assert _finders.find_spec("answers") is None  # it was taken away, and has no turn any more
+    assert [editable for _, _, _, editable in turns] == _finders.list_lost_turns()

@@ -40,7 +40,7 @@ def test_it_is_the_place_that_the_shim_uses(
     monkeypatch.setenv("HOME", home.format(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", chosen.format(tmp_path))
 
-    used = shim.load("cache").make_cache(os.geteuid())
+    used = shim.load("cache").find_cache(os.geteuid())
 
     assert (used or None) == (str(find_cache()) if find_cache() else None)
 

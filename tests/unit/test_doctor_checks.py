@@ -34,6 +34,7 @@ from dbx_patch._inventory import EditableInstalls, Verification
 from dbx_patch._mounts import MountState, Trouble
 from dbx_patch._process import PatchStatus
 from dbx_patch._verify import HookStatus
+from dbx_patch.sitecustomize_template import template
 from tests.lab.wheels import REPOSITORY
 from tests.unit.test_inventory import INSTALL
 
@@ -68,7 +69,9 @@ def case(tmp_path: Path) -> EditableCase:
         module="testx",
         installs=(install,),
         install=install,
-        editables=({"layer": LAYER, "pth": PTH, "line": str(root), "root": str(root), "finder": "", "written": 0},),
+        editables=(
+            {"layer": LAYER, "pth": PTH, "line": str(root), "root": str(root), "finder": "", "file": "", "written": 0},
+        ),
         lines=(f"{PTH}, line 1: {root}",),
         path=("/driver", "/above", LAYER, str(root), "/below"),
     )
@@ -112,6 +115,19 @@ def test_part_that_a_package_lacks(case: EditableCase) -> None:
     lacks = "the package is found, but has no testx.function; did you mean testx.functions?"
     assert (missing.cause, missing.summary) == ("no such module", lacks)
     assert missing.evidence == (f"package: {found_in(case)}",)
+
+
+def test_file_that_loads_the_shim_is_never_to_be_moved_away(case: EditableCase) -> None:
+    """A project's `sitecustomize` that does not run must get another name, whatever is in the file that does run."""
+    install = replace(case.install, names=("sitecustomize",))
+    for found in (f"{LAYER}/sitecustomize.py", "/usr/lib/python3/sitecustomize.py", "/below/sitecustomize/__init__.py"):
+        report = diagnose(replace(case, module="sitecustomize", install=install, found=found), EDITABLE_CHECKS)
+
+        assert (report.cause, report.command) == ("shadowed", "")
+        assert "rename yours" in report.summary
+        assert report.evidence[0] == f"imported from: {found}"
+    own = f"{case.roots[0]}/sitecustomize.py"
+    assert diagnose(replace(case, module="sitecustomize", install=install, found=own), EDITABLE_CHECKS).healthy
 
 
 @pytest.mark.parametrize("name", ["json", "dbruntime", "sys_path_init", "scripts"])
@@ -224,36 +240,18 @@ def test_part_that_is_missing_after_an_update_needs_a_restart(case: EditableCase
     assert cause_of(replace(case, shim_replaced=True)) == "unknown"  # the process has all parts that it needs
 
 
-@pytest.mark.parametrize("kind", ["layer refused", "import line failed", "install kept"])
+@pytest.mark.parametrize("kind", ["layer refused", "import line failed"])
 def test_event_about_another_install_is_not_this_ones(case: EditableCase, kind: str) -> None:
     events: Any = ((kind, "/elsewhere", "testx " + PTH),)
 
     assert cause_of(replace(case, events=events)) == "unknown"
 
 
-@pytest.mark.parametrize("name", ["__editable__.testx-0.1.0.pth", "_editable_impl_testx.pth", "testx.pth"])
-def test_project_that_was_installed_again_is_known_by_its_pth_file(case: EditableCase, name: str) -> None:
-    subject = "testx" if name.startswith("__editable__.") else name.removesuffix(".pth")
-    editables: Any = ({**case.editables[0], "pth": f"{LAYER}/{name}"},)
-    events: Any = (("install kept", subject, "anything"),)
-    again = replace(case, loaded="/first/testx/__init__.py", editables=editables, events=events)
+def test_project_that_was_imported_and_then_installed_again_elsewhere_needs_a_restart(case: EditableCase) -> None:
+    first = "/first/testx/__init__.py"
 
-    assert cause_of(again) == "installed again"
-    assert cause_of(replace(again, events=())) == "imported before"
-
-
-def test_project_that_was_moved_and_installed_again_is_not_found_at_all(case: EditableCase) -> None:
-    kept = "it was installed again from another folder; this process keeps /first"
-    events: Any = (("install kept", "testx", kept),)
-    moved = replace(case, events=events, path=("/driver", LAYER, "/first"))
-
-    found = diagnose(moved, EDITABLE_CHECKS)
-
-    assert (found.cause, found.evidence) == ("installed again", (f"testx: {kept}", *case.lines))
-    assert cause_of(replace(moved, found="/first/testx.py")) == "installed again"
-    assert cause_of(replace(moved, found="/driver/testx.py")) == "shadowed"
-    assert cause_of(replace(moved, found=found_in(case))) == "driver only"
-    assert cause_of(replace(moved, events=())) == "off the path"
+    assert cause_of(replace(case, loaded=first, found=first)) == "imported before"
+    assert cause_of(replace(case, found=found_in(case))) == "driver only"  # it had not been imported
 
 
 def test_listing_that_python_remembers_is_older_than_the_module(
@@ -322,7 +320,7 @@ def test_folder_that_was_renamed_and_tree_of_links_that_was_removed(case: Editab
 def on_mount(case: EditableCase, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The mount point that the project is below, by the kernel's list. It answers."""
     mount = Path(case.roots[0]).parents[1].resolve()
-    monkeypatch.setattr(_mounts, "points", ["//", str(mount)])
+    monkeypatch.setattr(template.load("folders"), "remote_folders", ("", str(mount)))
     monkeypatch.setattr(_mounts, "answers", {str(mount): "answers"})
     return mount
 
@@ -438,18 +436,16 @@ def test_install_whose_names_are_not_known_is_examined_for_a_missing_folder(
     case: EditableCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nameless = replace(case.install, names=(), project="/nowhere/testx")
-    monkeypatch.setattr(install_checks, "read_editables", lambda _install: ())
+    monkeypatch.setattr(install_checks, "read_lines", lambda _install: ())
 
     found = diagnose(Case(module="test_x", installs=(nameless,)), OTHER_CHECKS)
 
     assert (found.cause, found.evidence[0]) == ("folder absent", "missing: /nowhere/testx")
 
 
-def test_root_and_finder_that_were_removed(case: EditableCase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_and_finder_that_were_removed(case: EditableCase) -> None:
     root = install_checks.check_root_removed(replace(case, path=("/driver", LAYER)))
-    monkeypatch.setitem(sys.modules, "__editable___testx_finder", SimpleNamespace())
-    with_finder = replace(case, editables=({**case.editables[0], "finder": "__editable___testx_finder"},))
-    finder = install_checks.check_finder_removed(with_finder)
+    finder = install_checks.check_finder_removed(replace(case, lost_finder=True))
 
     assert root is not None
     assert (root.cause, root.summary) == ("off the path", f"{case.roots[0]} was removed from sys.path")
@@ -627,10 +623,11 @@ def test_what_comes_first_on_the_way_of_an_import_is_the_diagnosis(case: Editabl
 def test_name_of_a_project_is_that_of_its_modules(case: EditableCase) -> None:
     installs = (replace(case.install, name="the-project", names=("one", "two")), case.install)
 
-    assert find_names("", installs) == ["one", "two", "testx"]
-    assert find_names("", (replace(case.install, name="some-project", names=()),)) == ["some_project"]
-    assert find_names("The.Project", installs) == ["one", "two"]
-    assert find_names("other.part", installs) == ["other.part"]
+    assert list(find_names("", installs)) == ["one", "two", "testx"]
+    assert list(find_names("", (replace(case.install, name="some-project", names=()),))) == ["some_project"]
+    assert find_names("The.Project", installs) == dict.fromkeys(["one", "two"], installs[0])
+    assert list(find_names("other.part", installs)) == ["other.part"]
+    assert list(find_names("the.project", (*installs, replace(case.install, names=("the",))))) == ["the.project"]
     with pytest.raises(ValueError, match="'a b' is neither a module's name nor the name of a project"):
         find_names("a b", installs)
 

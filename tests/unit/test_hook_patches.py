@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +57,38 @@ def test_hook_can_be_called_with_keywords_in_any_order(shim: Any, make_hook: Cal
     assert shim.hook_states[NAME] == "patched"
 
 
-def test_stop_has_hooks_made_anew(shim: Any, make_hook: Callable[..., Any], tmp_path: Path) -> None:
-    """A hook's own finder has become one that asks the mount less."""
+def test_our_finder_takes_the_place_of_a_hook_until_stop(
+    shim: Any, make_hook: Callable[..., Any], tmp_path: Path
+) -> None:
+    """In the cache of finders, where executors put a hook for the notebook's folder."""
     sys.path_importer_cache[str(tmp_path)] = hook = make_hook()
     assert hook.find_spec("package") is not None
-    assert type(hook.finder) is shim.load("mounts").MountFinder
+    assert type(sys.path_importer_cache[str(tmp_path)]) is shim.load("folders").RootFinder
+    assert hook.find_spec("package") is not None
+    assert type(hook.finder) is FileFinder
     shim.stop()
 
     assert str(tmp_path) not in sys.path_importer_cache
+    assert hook.find_spec("package") is None
+
+
+def test_path_hooks_of_others_never_get_a_root(
+    shim: Any, make_hook: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del make_hook
+    asked: list[str] = []
+
+    def note(path: str) -> None:
+        asked.append(path)
+        raise ImportError
+
+    monkeypatch.setattr(sys, "path_hooks", [note, *sys.path_hooks])
+    monkeypatch.delitem(sys.path_importer_cache, str(tmp_path.parent), raising=False)
+    shim.load("editables").serve([str(tmp_path)])
+
+    elsewhere = str(tmp_path.parent)
+    assert PathFinder.find_spec("no_such_package", [str(tmp_path), elsewhere]) is None
+    assert asked == [elsewhere]
 
 
 def test_stop_leaves_a_function_alone_whose_code_was_replaced_since(shim: Any) -> None:
@@ -90,7 +114,7 @@ def test_root_that_a_function_moves_down_is_put_back(shim: Any) -> None:
     def change_path() -> None:
         sys.path.sort(key=lambda entry: entry == "/root")
 
-    shim.load("editables").served.add("/root")
+    shim.load("editables").roots["/root"] = "/own/site-packages"
     shim.load("hooks").keep_roots(change_path)
     sys.path[:] = ["/own/site-packages", "/root", "/runtime/site-packages"]
     change_path()
@@ -109,12 +133,13 @@ def test_no_name_of_a_parameter_is_taken_by_the_patch(shim: Any) -> None:
         hooks.stop()
 
 
-def test_last_finder_can_be_called_with_keywords(shim: Any) -> None:
-    editables = shim.load("editables")
-    editables.guard_roots([])
+def test_first_and_last_finder_can_be_called_with_keywords(shim: Any) -> None:
+    shim.watch()
 
-    assert sys.meta_path[-1] is editables.latecomers
-    assert sys.meta_path[-1].find_spec(fullname="no_such_module", path=None, target=None) is None
+    assert sys.meta_path[0] is shim.watcher
+    assert sys.meta_path[-1] is shim.latecomer
+    for finder in (sys.meta_path[0], sys.meta_path[-1]):
+        assert finder.find_spec(fullname="no_such_module", path=None, target=None) is None
 
 
 def test_hooks_that_nobody_uses_any_more_are_freed(make_hook: Callable[..., Any]) -> None:

@@ -98,17 +98,43 @@ def test_install_is_described_and_warned_about_though_its_folder_is_not_there(
 
 @pytest.mark.parametrize("broken", ["", "{", "[]", '{"url": 7}', '{"url": "https://example.com/x"}'])
 def test_broken_metadata_does_no_harm(layer: Path, broken: str) -> None:
-    (layer / "broken.pth").write_text(f"{layer.parent}/nowhere\n")
+    (layer / "__editable__.broken.pth").write_text(f"{layer.parent}/nowhere\n")
     info = layer / "broken-x.dist-info"
     info.mkdir()
     (info / "METADATA").write_bytes(b"\xff\xfe")
-    (info / "RECORD").write_bytes(b"broken.pth,,\n")
+    (info / "RECORD").write_bytes(b"__editable__.broken.pth,,\n")
     (info / "direct_url.json").write_text(broken)
 
     found = find_install("broken")
 
     assert (found.importable, found.names) == (False, ())
     assert found.unreadable == (f"{layer.parent}/nowhere: No such file or directory",)
+
+
+def test_file_that_was_written_by_hand_is_no_editable_install(layer: Path) -> None:
+    (layer / "by_hand.pth").write_text(f"{layer.parent}/nowhere\n")
+
+    assert [install for install in editable_installs() if install.layer == str(layer)] == []
+
+
+def test_folder_of_another_project_in_the_same_namespace_is_no_shadow(layer: Path) -> None:
+    """A project that was moved away is not importable, and its finder still names its folder."""
+    here, gone = layer.parent / "here", layer.parent / "gone"
+    (here / "spaced_out/part").mkdir(parents=True)
+    for project in (here, gone):
+        (layer / f"__editable__.{project.name}-1.pth").write_text(f"{project}\n")
+        info = layer / f"{project.name}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {project.name}\nVersion: 1\n")
+        (info / "RECORD").write_text(f"__editable__.{project.name}-1.pth,,\n")
+        (info / "direct_url.json").write_text(json.dumps({"url": f"file://{project}", "dir_info": {"editable": True}}))
+        (info / "top_level.txt").write_text("spaced_out\n")
+        sys.path.append(str(project))
+
+    assert find_install("here").importable
+    moved = find_install("gone")
+    assert (moved.importable, moved.shadowed_by) == (False, None)
+    assert moved.unreadable == (f"{gone}: No such file or directory",)
 
 
 @pytest.mark.parametrize(

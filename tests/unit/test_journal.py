@@ -6,7 +6,6 @@ The doctor matches kinds, so these tests name all of them. They don't look at an
 from __future__ import annotations
 
 import ast
-import os
 import posix
 import sys
 from pathlib import Path
@@ -74,6 +73,9 @@ def honor_layer(shim: Any, folder: Path) -> None:
     shim.load("editables").honor({f"{folder}/site-packages": ["_editable_impl_p.pth"]})
 
 
+FINDER = "import sys\nclass Finder:\n    find_spec = {find_spec}\nsys.meta_path.append(Finder)\n"
+
+
 def honor_finder(shim: Any, folder: Path, code: str) -> str:
     """Honor an install with a finder whose module has some code."""
     pth = write_pth(folder, "import _editable_impl_p\n")
@@ -100,15 +102,15 @@ def find_no_file(shim: Any, folder: Path) -> str:
 
 
 def fail_finder(shim: Any, folder: Path) -> str:
-    finders = shim.load("finders")
-    finders.turns.append((str(folder), raise_error))
-    assert finders.locate("anything") == set()
-    return repr(raise_error)
+    honor_finder(shim, folder, FINDER.format(find_spec="lambda *_: 1 / 0"))
+    with pytest.raises(ZeroDivisionError):
+        shim.find_watched("any_module")
+    (turn,) = shim.load("turns").turns
+    return repr(turn[2])
 
 
 def honor_finders(shim: Any, folder: Path) -> str:
-    code = "import sys\nclass Finder:\n    find_spec = lambda *_: None\nsys.meta_path.append(Finder)\n"
-    return honor_finder(shim, folder, code)
+    return honor_finder(shim, folder, FINDER.format(find_spec="lambda *_: None"))
 
 
 def miss_finder(shim: Any, folder: Path) -> str:
@@ -141,12 +143,12 @@ def fail_import_line(shim: Any, folder: Path) -> str:
     return honor_finder(shim, folder, "raise RuntimeError\n")
 
 
-def install_again(shim: Any, folder: Path) -> str:
+def remove_root(shim: Any, folder: Path) -> str:
     for root in ("first", "second"):
         write_pth(folder, f"{folder}/{root}\n")
         honor_layer(shim, folder)
-    assert f"{folder}/second" not in sys.path
-    return "_editable_impl_p"
+    assert f"{folder}/first" not in sys.path
+    return f"{folder}/first"
 
 
 def refuse_layer(shim: Any, folder: Path) -> str:
@@ -160,11 +162,11 @@ def refuse_layer(shim: Any, folder: Path) -> str:
 
 def load_part(shim: Any, folder: Path, code: str) -> str:
     """Load a part from a folder where it has some code."""
-    part = folder / "shim_finders.py"
+    part = folder / "shim_folders.py"
     part.write_text(code)
     shim.__spec__.origin = f"{folder}/shim.py"
     with pytest.raises(Exception):  # noqa: B017, PT011 - any
-        shim.load("finders")
+        shim.load("folders")
     return str(part)
 
 
@@ -190,11 +192,10 @@ def let_root_appear(shim: Any, folder: Path) -> str:
 
 def write_nowhere(shim: Any, folder: Path) -> str:
     cache = shim.load("cache")
-    cache.caches[os.geteuid()] = str(folder)
-    file = folder / "a file"
-    file.write_text("")
-    cache.write(f"{file}/module.pyc", b"")
-    return f"{file}/module.pyc"
+    cache.find_cache = lambda _user, **_: str(folder)
+    folder.joinpath("a file").write_text("")
+    cache.write(f"{folder}/a file/folder/module.pyc", b"")
+    return f"{folder}/a file/folder/module.pyc"
 
 
 def honor_root(shim: Any, folder: Path) -> str:
@@ -204,7 +205,7 @@ def honor_root(shim: Any, folder: Path) -> str:
 
 
 def fail_root(shim: Any, folder: Path) -> str:
-    finder = shim.load("finders").RootFinder(str(folder))
+    finder = shim.load("folders").RootFinder(str(folder))
     finder._fill_cache = raise_error  # noqa: SLF001 - where importlib lists the folder
     assert finder.find_spec("anything") is None
     return str(folder)
@@ -236,12 +237,12 @@ PROVOKED: dict[str, Callable[[Any, Path], str]] = {
     "hook patched": patch_hook,
     "import failed": fail_import,
     "import line failed": fail_import_line,
-    "install kept": install_again,
     "layer refused": refuse_layer,
     "part replaced": replace_part,
     "part unusable": break_part,
     "root available": let_root_appear,
     "root honored": honor_root,
+    "root removed": remove_root,
     "root unavailable": fail_root,
     "shim started": start_loudly,
     "step failed": fail_step,

@@ -25,6 +25,8 @@ from dbx_patch.installer import (
     Uninstallation,
     _access,
     _interpreter,
+    _places,
+    find_silenced,
     name_command,
 )
 from dbx_patch.installer._access import find_mount, name_protection, name_removal
@@ -97,6 +99,13 @@ NOTEBOOK = (
     "Only this notebook is reached: other notebooks have environments of their own.",
     "Fix: to reach every notebook, install it by an init script; `dbx-patch init-script` prints one.",
 )
+SILENCED = (
+    "A project's `sitecustomize` does not run:",
+    "  /work/project/src/sitecustomize.py",
+    "Python imports the first one on its path only, and that one loads the shim.",
+    "Fix: rename it, for example to `my_startup`, and write the line `import my_startup` to this file:",
+    f"  {LAYER}/my_startup.pth",
+)
 RESULTS: dict[str, tuple[object, list[str]]] = {
     "installed in slot 1": (
         installation(1, changed=[SHIM]),
@@ -113,6 +122,14 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
             VERIFIED,
             RESTART,
         ],
+    ),
+    "installed in slot 1, and a project has a sitecustomize": (
+        installation(1, changed=[SHIM], silenced="/work/project/src/sitecustomize.py"),
+        [f"Installed dbx-patch {NEWEST} for {PYTHON}:", f"  {SHIM}", VERIFIED, RESTART, *SILENCED],
+    ),
+    "dry run of an install in slot 1 that a project's sitecustomize will not survive": (
+        installation(1, changed=[SHIM], silenced="/work/project/src/sitecustomize.py", dry_run=True),
+        [f"This would install dbx-patch {NEWEST} for {PYTHON} (slot 1):", f"  {SHIM}", *SILENCED],
     ),
     "installed in slot 3": (
         installation(3, changed=[SHIM], passed_over=[f"{FOREIGN} can't be used.\nFix: rename it."]),
@@ -305,6 +322,17 @@ RESULTS: dict[str, tuple[object, list[str]]] = {
             WORK,
             f"dbx-patch 0.2.0 is live in {PYTHON} (slot 2).",
             f"Shim: {SHIM}",
+            *LAYERS,
+            "  sys_path_init: armed",
+        ],
+    ),
+    "live, and a project has a sitecustomize": (
+        status(live=True, slot=1, silenced="/work/project/src/sitecustomize.py"),
+        [
+            WORK,
+            f"dbx-patch 0.2.0 is live in {PYTHON} (slot 1).",
+            f"Shim: {SHIM}",
+            *SILENCED,
             *LAYERS,
             "  sys_path_init: armed",
         ],
@@ -649,13 +677,36 @@ def test_commands_have_sudo_for_who_needs_it(
     assert explain_reach(PYTHON, ["A.\nFix: b."], notebook=False)[-1] == f"Fix: run `{sudo}{INSTALL}` after that."
 
 
-def test_mount_of_a_path_is_the_nearest_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mounts = tmp_path / "mountinfo"
-    lines = [b"36 35 98:0 / / rw - ext4 /dev/root rw", b"37 36 98:0 / /u\\040s\\134r ro - ext4 /dev/root rw"]
-    mounts.write_bytes(b"".join(line + b"\n" for line in lines))
-    monkeypatch.setattr(_access, "MOUNTS", mounts)
+def test_project_s_sitecustomize_is_no_place_for_the_shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes with its project. If ours comes first, it is named, but for one on a mount: that may hang."""
+    root, layer = tmp_path / "project/src", tmp_path / "site-packages"
+    (root / "sitecustomize").mkdir(parents=True)
+    theirs = root / "sitecustomize/__init__.py"
+    theirs.touch()
+    foreign = tmp_path / "elsewhere/sitecustomize.py"
+    described = {"path": str(layer), "opened_by_site": True, "editables": [{"root": ""}, {"root": str(root)}]}
+
+    def choose(*files: Path) -> list[tuple[Slot, Path]]:
+        found = interpreter(layer, layers=(described,), sitecustomizes=files)
+        return [(each.slot, each.loader) for each, _ in _places.list_places(found)][:1]
+
+    for folder in (layer, foreign.parent):
+        folder.mkdir()
+    foreign.touch()
+    assert choose(theirs) == choose(root / "sitecustomize.py") == [(Slot.OWN, layer / "sitecustomize.py")]
+    assert choose(theirs, foreign) == [(Slot.FOREIGN, foreign)]
+    assert find_silenced([described]) == str(theirs)
+    assert find_silenced([{**described, "opened_by_site": False}]) is None
+    monkeypatch.setattr(template.load("folders"), "remote_folders", ("", str(tmp_path / "project")))
+    assert find_silenced([described]) is None
+    assert find_silenced([described], lambda file: Path(file).is_file()) == str(theirs)
+
+
+def test_mount_of_a_path_is_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = [("/", "ext4"), ("/u s\\r", "ext4")]
+    monkeypatch.setattr(_access, "list_mounts", lambda: mounts)
 
     assert find_mount(Path("/u s\\r/lib")) == Path("/u s\\r")
     assert find_mount(Path("/u s\\r2")) == Path("/")
-    monkeypatch.setattr(_access, "MOUNTS", tmp_path / "absent")
+    mounts.clear()  # there is no /proc
     assert find_mount(Path("/u s\\r")) == Path("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 editables = shim.load("editables")
+standards = shim.load("standards")
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +40,18 @@ def write(path: Path, content: str | bytes, mode: int = 0o644) -> Path:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     path.chmod(mode)
     return path
+
+
+EDITABLE_URL = '{"dir_info": {"editable": true}, "url": "file:///Workspace/p"}'
+
+
+def write_metadata(layer: Path, record: str | bytes, url: str = EDITABLE_URL, mode: int = 0o644) -> None:
+    """Write what a distribution says about its files, and where it was installed from."""
+    folder = layer / "p-1.0.dist-info"
+    folder.mkdir()
+    write(folder / "RECORD", record, mode)
+    if url:
+        write(folder / "direct_url.json", url)
 
 
 # Paths
@@ -109,18 +123,23 @@ def test_layer_without_pth_files_has_none_and_an_absent_layer_raises(layer: Path
         pytest.param("/Workspace//p/./x/../src/", "/Workspace/p/src", id="not in its shortest form"),
         pytest.param("/Workspace/.hidden/src", "/Workspace/.hidden/src", id="a hidden folder"),
         pytest.param("/", "/", id="the root of the file system"),
-        pytest.param("package", "{layer}/package", id="relative"),
+        pytest.param("package", "", id="in the layer"),
         pytest.param("../../p/src", "{above}/p/src", id="relative and upwards"),
-        pytest.param(" /Workspace/p", "{layer}/ /Workspace/p", id="white space before it"),
-        pytest.param("imports/p", "{layer}/imports/p", id="begins with import"),
-        pytest.param(" # none", "{layer}/ # none", id="no comment, because of the blank before it"),
+        pytest.param("../imports/p", "{parent}/imports/p", id="relative"),
+        pytest.param(" /../../p", "{parent}/p", id="white space before it"),
+        pytest.param("imports/../../p", "{parent}/p", id="begins with import"),
+        pytest.param(" #/../../p", "{parent}/p", id="no comment, because of the blank before it"),
+        pytest.param("{layer}", "", id="its layer"),
+        pytest.param("/other/dist-packages/", "", id="another layer"),
+        pytest.param("/other/site-packages/package", "", id="in another layer"),
+        pytest.param("/other/my-site-packages/p", "/other/my-site-packages/p", id="in no layer"),
         pytest.param("# /Workspace/p", "", id="a comment"),
         pytest.param("", "", id="empty"),
         pytest.param("   ", "", id="blanks"),
     ],
 )
 def test_line_with_a_path_names_a_root(layer: Path, line: str, root: str) -> None:
-    pth = f"{layer}/p.pth"
+    pth, line = f"{layer}/p.pth", line.format(layer=layer)
 
     parsed = editables.parse_line(str(layer), pth, line)
 
@@ -128,10 +147,20 @@ def test_line_with_a_path_names_a_root(layer: Path, line: str, root: str) -> Non
         "layer": str(layer),
         "pth": pth,
         "line": line.rstrip(),
-        "root": root.format(layer=layer, above=layer.parent.parent),
+        "root": root.format(parent=layer.parent, above=layer.parent.parent),
         "finder": "",
+        "file": "",
         "written": 0,
     }
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".egg", ".whl"])
+@pytest.mark.parametrize("pth", ["_editable_impl_p.pth", "easy-install.pth", "spark.pth"])
+def test_line_with_an_archive_names_no_root(layer: Path, pth: str, suffix: str) -> None:
+    """Python itself imports from archives. No file system is asked, so the name decides."""
+    parsed = editables.parse_line(str(layer), f"{layer}/{pth}", f"/Workspace/py4j-src{suffix}")
+
+    assert (parsed["root"], parsed["finder"]) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -142,79 +171,66 @@ def test_line_with_a_path_names_a_root(layer: Path, line: str, root: str) -> Non
         pytest.param("import _editable_skbc_p", None, id="scikit-build-core"),
         pytest.param("import _p_editable_loader; _p_editable_loader.init()", None, id="meson-python"),
         pytest.param("import\t_editable_impl_p ;", None, id="a tab"),
-        pytest.param("import _distutils_hack", "", id="another package's"),
-        pytest.param("import _editable_impl_p.more", "", id="a submodule"),
-        pytest.param("import _editable_impl_p, os", "", id="two modules"),
-        pytest.param("import os; import _editable_impl_p", "", id="not the first statement"),
-        pytest.param("import", "", id="no module"),
+        pytest.param("import _editable_impl_p.more", "_editable_impl_p", id="a submodule"),
+        pytest.param("import _editable_impl_p, os", "_editable_impl_p", id="two modules"),
+        pytest.param("import a_backend_that_nobody_knows", None, id="another backend"),
+        pytest.param("import 7", "", id="no name"),
+        pytest.param("import ;", "", id="nothing"),
     ],
 )
-def test_import_line_names_a_finder_if_a_build_backend_wrote_it(layer: Path, line: str, module: str | None) -> None:
+@pytest.mark.parametrize("is_package", [False, True], ids=["module", "package"])
+def test_import_line_names_a_finder_and_its_file(
+    layer: Path,
+    line: str,
+    module: str | None,
+    is_package: bool,  # noqa: FBT001
+) -> None:
     if module is None:
         module = line[7:].partition(";")[0].strip()
-        os.utime(write(layer / f"{module}.py", ""), ns=(1, 1_700_000_000_123_456_789))
+    file = layer / (f"{module}/__init__.py" if is_package else f"{module}.py")
+    if module:
+        file.parent.mkdir(exist_ok=True)
+        os.utime(write(file, ""), ns=(1, 1_700_000_000_123_456_789))
 
     parsed = editables.parse_line(str(layer), f"{layer}/p.pth", line)
 
     assert (parsed["finder"], parsed["line"]) == (module, line.rstrip())
-    assert parsed["written"] == (1_700_000_000_123_456_789 if module else 0)
-    # `import` alone is no statement of a `.pth` file, but a folder's name.
-    assert parsed["root"] == (f"{layer}/import" if line == "import" else "")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "is_finder"),
-    [
-        pytest.param(
-            "_p_editable", "import sys\nclass ScikitBuildRedirectingFinder(X):\n", True, id="scikit-build-core"
-        ),
-        pytest.param("_p", "from editables.redirector import RedirectingFinder as F\n", True, id="editables"),
-        pytest.param("_p", "import sys\nclass MesonpyMetaFinder(X):\n", True, id="meson-python"),
-        pytest.param("_p", "import sys\nclass _EditableFinder:\n", True, id="setuptools"),
-        pytest.param("_p_editable", "print('a name alone is not enough')\n", False, id="another package's"),
-        pytest.param("_p", "# ScikitBuildRedirectingFinder\n", False, id="mentions a finder"),
-        pytest.param("_p", "#" * 100_000 + "\nclass _EditableFinder:\n", False, id="far down"),
-        pytest.param("_p_editable", None, False, id="absent"),
-    ],
-)
-def test_finder_of_an_older_backend_is_known_by_what_is_in_its_module(
-    layer: Path,
-    journal: dict[Any, None],
-    name: str,
-    text: str | None,
-    is_finder: bool,  # noqa: FBT001
-) -> None:
-    """scikit-build-core named it `_NAME_editable` before 1.0, and `editables` `_NAME` before 0.3."""
-    if text is not None:
-        write(layer / f"{name}.py", text)
-
-    parsed = editables.parse_line(str(layer), f"{layer}/{name}.pth", f"import {name}")
-
-    assert parsed["finder"] == (name if is_finder else "")
-    assert list(journal) == []
+    assert (parsed["file"], parsed["written"]) == ((str(file), 1_700_000_000_123_456_789) if module else ("", 0))
+    assert parsed["root"] == ""
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
-def test_odd_file_with_the_name_of_a_module_is_no_finder(layer: Path, make: Callable[[str], None]) -> None:
+def test_odd_file_with_the_name_of_a_module_is_refused(layer: Path, make: Callable[[str], None]) -> None:
     make(f"{layer}/_p.py")
 
-    assert editables.parse_line(str(layer), f"{layer}/_p.pth", "import _p")["finder"] == ""
+    with pytest.raises(ValueError, match="not a regular file"):
+        editables.parse_line(str(layer), f"{layer}/_p.pth", "import _p")
 
 
-def test_finder_of_an_older_backend_is_refused_where_others_can_write_it(layer: Path) -> None:
-    write(layer / "_p.py", "from editables.redirector import RedirectingFinder as F\n", 0o666)
+@pytest.mark.parametrize("file", ["_p.py", "_p/__init__.py"])
+def test_finder_is_refused_where_others_can_write_it(layer: Path, file: str) -> None:
+    layer.joinpath("_p").mkdir()
+    write(layer / file, "", 0o666)
 
     with pytest.raises(ValueError, match="world-writable"):
         editables.parse_line(str(layer), f"{layer}/_p.pth", "import _p")
 
 
 def test_finder_whose_module_is_not_in_the_layer_is_missing(layer: Path, journal: dict[Any, None]) -> None:
-    pth = f"{layer}/p.pth"
+    pth = f"{layer}/_editable_impl_elsewhere.pth"
 
     parsed = editables.parse_line(str(layer), pth, "import _editable_impl_elsewhere")
 
     assert (parsed["finder"], parsed["root"]) == ("", "")
     assert [event[:2] for event in journal] == [("finder missing", pth)]
+
+
+def test_finder_of_another_backend_can_be_in_another_layer(layer: Path, journal: dict[Any, None]) -> None:
+    """It can be a library that its installs share, or the first import of the line can be another one."""
+    parsed = editables.parse_line(str(layer), f"{layer}/p.pth", "import os; import the_finder")
+
+    assert (parsed["finder"], parsed["file"], parsed["written"]) == ("os", "", 0)
+    assert list(journal) == []
 
 
 # Files
@@ -349,18 +365,25 @@ def test_link_that_leads_nowhere_is_unreadable(layer: Path, journal: dict[Any, N
 # Layers
 
 
+def read(layer: Path) -> list[tuple[str, str]]:
+    """Return the root and the finder of each line that the editable installs of a layer have."""
+    return [(editable["root"], editable["finder"]) for editable in editables.read_editables(str(layer))]
+
+
 def test_editable_installs_of_a_layer_are_its_roots_and_finders(layer: Path) -> None:
     write(layer / "_editable_impl_f.py", "")
-    for name, text in {
+    files = {
         "_editable_impl_f.pth": "import _editable_impl_f\n/Workspace/f\n",
         "distutils-precedence.pth": "import os; __import__('_distutils_hack')\n",
-        "p.pth": "# a comment\n\nimport nothing.of.ours\n/Workspace/p/src\n",
+        "p.pth": "# a comment\n\nimport 7\n/Workspace/p/src\n",
         ".hidden.pth": "/Workspace/hidden\n",
         "inside.pth": "some_package\n",
         "beside.pth": "/other/dist-packages/package\n",
         "sites.pth": f"/Workspace/lost\n{layer}\n/usr/lib/python3/dist-packages\n",
-    }.items():
+    }
+    for name, text in files.items():
         write(layer / name, text)
+    write_metadata(layer, "".join(f"{name},sha256=x,9\n" for name in files if name not in {".hidden.pth", "sites.pth"}))
 
     found = editables.read_editables(str(layer))
 
@@ -375,21 +398,130 @@ def test_editable_installs_of_a_layer_are_its_roots_and_finders(layer: Path) -> 
 
 
 def test_one_file_that_is_refused_costs_no_other_file(layer: Path, journal: dict[Any, None]) -> None:
-    write(layer / "a.pth", "/Workspace/a\n", 0o666)
-    write(layer / "b.pth", "/Workspace/b\n")
+    write(layer / "_editable_impl_a.pth", "/Workspace/a\n", 0o666)
+    write(layer / "_editable_impl_b.pth", "/Workspace/b\n")
 
-    assert [editable["root"] for editable in editables.read_editables(str(layer))] == ["/Workspace/b"]
-    assert [event[:2] for event in journal] == [("file refused", f"{layer}/a.pth")]
+    assert read(layer) == [("/Workspace/b", "")]
+    assert [event[:2] for event in journal] == [("file refused", f"{layer}/_editable_impl_a.pth")]
 
 
-def test_same_project_is_known_by_its_file_whatever_its_version(layer: Path) -> None:
-    finders = shim.load("finders")
+def test_line_of_easy_install_that_names_a_layer_costs_no_other_line(layer: Path) -> None:
+    """`setup.py develop` writes the layer of a dependency into it."""
+    lines = f"/Workspace/alpha\n/cluster/site-packages\n./package\n{layer}\n/Workspace/beta\n"
+    write(layer / "easy-install.pth", lines)
 
-    def identify(name: str, root: str) -> tuple[tuple[str, str], str]:
-        editable = editables.parse_line(str(layer), f"{layer}/{name}.pth", root)
-        return finders.identify(editable)  # type: ignore[no-any-return]
+    assert read(layer) == [("/Workspace/alpha", ""), ("/Workspace/beta", "")]
 
-    assert identify("__editable__.p-1.0", "/a") == ((str(layer), "p"), "/a")
-    assert identify("__editable__.p-2.0", "/b") == ((str(layer), "p"), "/b")
-    assert identify("_editable_impl_p", "/a") == ((str(layer), "_editable_impl_p"), "/a")
-    assert identify("easy-install", "/a") == ((str(layer), "/a"), "/a")  # one file for several projects
+
+# What is editable
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "finder"),
+    [
+        pytest.param("/Workspace/p/src\n", "/Workspace/p/src", "", id="a path"),
+        pytest.param("import a_hook\n", "", "a_hook", id="a module"),
+        pytest.param("import a_package; a_package.install()\n", "", "a_package", id="a package"),
+        pytest.param("import a_package.hook\n", "", "a_package", id="a module of a package"),
+    ],
+)
+@pytest.mark.parametrize("row", ["p.pth,sha256=x,9", "p.pth,,", '"p.pth",sha256=x,9', "p.pth"])
+def test_file_of_a_backend_that_nobody_knows_is_editable_by_its_metadata(
+    layer: Path, text: str, root: str, finder: str, row: str
+) -> None:
+    """Flit, poetry-core and uv_build write `NAME.pth`; so can a backend that is written tomorrow."""
+    write(layer / "p.pth", text)
+    write(layer / "a_hook.py", "")
+    layer.joinpath("a_package").mkdir()
+    write(layer / "a_package/__init__.py", "")
+    write_metadata(layer, f"another.py,,\r\n{row}\r\np-1.0.dist-info/RECORD,,\r\n")
+
+    assert read(layer) == [(root, finder)]
+
+
+def test_name_of_a_file_in_record_can_have_a_comma(layer: Path) -> None:
+    write(layer / "p, the project.pth", "/Workspace/p\n")
+    write_metadata(layer, '"p, the project.pth",sha256=x,9\n')
+
+    assert read(layer) == [("/Workspace/p", "")]
+
+
+URLS = {
+    "pip": EDITABLE_URL,
+    "uv": '{"url":"file:///Workspace/p","dir_info":{"editable":true},"subdirectory":null}',
+    "poetry": '{\n  "dir_info": {\n    "editable": true\n  },\n  "url": "file:///.fuse-mounts/wsfs/p"\n}',
+}
+OTHER_URLS = {
+    "none": "",
+    "a folder": EDITABLE_URL.replace("true", "false"),
+    "an archive": '{"archive_info": {}, "url": "https://example.com/p.whl"}',
+    "only in the text of the URL": '{"dir_info": {}, "url": "file:///\\"editable\\":true"}',
+    "no JSON": "editable: true",
+    "NUL bytes": "\0" + EDITABLE_URL,
+}
+
+
+@pytest.mark.parametrize("writer", URLS)
+def test_direct_url_of_an_editable_install_is_known_however_it_is_written(layer: Path, writer: str) -> None:
+    write(layer / "p.pth", "/Workspace/p\n")
+    write_metadata(layer, "p.pth,,\n", URLS[writer])
+
+    assert read(layer) == [("/Workspace/p", "")]
+
+
+HAND_WRITTEN: dict[str, Callable[[Path], object]] = {
+    "no metadata": lambda _layer: None,
+    **{f"direct URL: {case}": partial(write_metadata, record="p.pth,,\n", url=url) for case, url in OTHER_URLS.items()},
+    "in no RECORD": lambda layer: write_metadata(layer, "another.pth,,\n"),
+    "a longer name": lambda layer: write_metadata(layer, "p.pth.bak,,\np.pthx,,\nxp.pth,,\n"),
+    "in a folder": lambda layer: write_metadata(layer, "folder/p.pth,,\n"),
+    "no UTF-8": lambda layer: write_metadata(layer, b"p.pth,,\n\xff\n"),
+    "RECORD is world-writable": lambda layer: write_metadata(layer, "p.pth,,\n", mode=0o666),
+    "dist-info is a file": lambda layer: write(layer / "p-1.0.dist-info", "p.pth,,\n"),
+}
+
+
+@pytest.mark.parametrize("case", HAND_WRITTEN)
+@pytest.mark.parametrize("text", ["/Workspace/p\n", "import a_hook\n"])
+def test_file_that_no_editable_install_has_written_is_none_of_ours(
+    layer: Path, journal: dict[Any, None], text: str, case: str
+) -> None:
+    """It was written by hand, or by a package that runs code at start."""
+    write(layer / "p.pth", text)
+    write(layer / "a_hook.py", "")
+    HAND_WRITTEN[case](layer)
+
+    assert read(layer) == []
+    assert list(journal) == []
+
+
+def test_metadata_is_read_only_for_files_whose_names_settle_nothing(
+    layer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a thousand times as long, and most starts meet no other file."""
+
+    def fail(_layer: str) -> list[str]:
+        raise AssertionError
+
+    write(layer / "_editable_impl_f.py", "")
+    for name, text in {
+        "__editable__.p-1.0.pth": "/Workspace/p\n",
+        "_editable_impl_f.pth": "import _editable_impl_f\n/Workspace/f/../f\n",
+        "easy-install.pth": "/Workspace/e\n",
+        "distutils-precedence.pth": "import os; __import__('_distutils_hack')\n",
+        "matplotlib-nspkg.pth": "import sys, types, os; p = 'x'\n",
+        "_virtualenv.pth": "import _virtualenv\n",
+        "sites.pth": "/usr/lib/python3/dist-packages\n",
+        "environment.pth": "import os; os.environ['A'] = '1'\n",
+        "comment.pth": "# only a comment\n",
+        "empty.pth": "",
+    }.items():
+        write(layer / name, text)
+    monkeypatch.setattr(standards, "list_editable_files", fail)
+
+    assert read(layer) == [
+        ("/Workspace/p", ""),
+        ("", "_editable_impl_f"),
+        ("/Workspace/f", ""),
+        ("/Workspace/e", ""),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -12,15 +13,12 @@ import pytest
 LAYERS = ["/own/site-packages", "/runtime/site-packages", "/usr/dist-packages"]
 
 
-def place(shim: Any, path: list[Any], roots: dict[str, str], file: str = "p.pth") -> list[Any]:
-    """Place roots, each from a file in a layer, on a path; return the path."""
+def place(shim: Any, path: list[Any], roots: dict[str, str]) -> list[Any]:
+    """Place roots, each of a layer, on a path that has none of them from us; return the path."""
     editables = shim.load("editables")
-    editables.roots.update(roots)
-    editables.files.update({root: f"{layer}/{file}" for root, layer in roots.items()})
-    for root in roots:
-        editables.served.add(editables.normalize(root))
     sys.path[:] = path
-    editables.place_roots(roots)
+    editables.place_roots(roots, roots)
+    editables.roots.update(roots)
     return list(sys.path)
 
 
@@ -36,67 +34,11 @@ def test_roots_of_one_layer_keep_their_order(shim: Any) -> None:
     assert path == [LAYERS[0], "/b", "/a", LAYERS[1], LAYERS[2], "/c"]
 
 
-@pytest.mark.parametrize(
-    "file", ["__editable__.p-1.0.pth", "_editable_impl_p.pth", "_editable_skbc_p.pth", "_p.pth", "easy-install.pth"]
-)
-def test_root_that_site_appended_moves_up_to_its_layer(shim: Any, file: str) -> None:
-    """Only backends give a file such a name. The layer does not exist, so its metadata is not read."""
-    assert place(shim, [*LAYERS, "/p"], {"/p": LAYERS[0]}, file) == [LAYERS[0], "/p", *LAYERS[1:]]
+def test_root_that_site_appended_moves_up_to_its_layer(shim: Any) -> None:
+    assert place(shim, [*LAYERS, "/p"], {"/p": LAYERS[0]}) == [LAYERS[0], "/p", *LAYERS[1:]]
 
 
-def write_metadata(layer: Path, distribution: str, direct_url: str) -> None:
-    """Write the `direct_url.json` of a distribution."""
-    folder = layer / f"{distribution}.dist-info"
-    folder.mkdir(parents=True)
-    folder.joinpath("direct_url.json").write_text(direct_url)
-
-
-EDITABLE = '{"dir_info": {"editable": true}, "url": "file:///Workspace/Users/me%40x/gr%C3%BC%C3%9Fe"}'
-OF_PIP_AND_POETRY = {
-    "pip": EDITABLE,
-    "uv": '{"url":"file:///Workspace/Users/me%40x/gr%C3%BC%C3%9Fe","dir_info":{"editable":true},"subdirectory":null}',
-    "poetry": '{\n  "dir_info": {\n    "editable": true\n  },\n  "url": "file:///.fuse-mounts/wsfs/Users/me%40x"\n}',
-}
-NOT_EDITABLE = {
-    "no metadata": None,
-    "another project": EDITABLE.replace("%40x", "%40y"),
-    "a folder whose name begins with it": EDITABLE.replace("%9Fe", "%9F"),
-    "not editable": EDITABLE.replace("true", "false"),
-    "from an archive": '{"archive_info": {}, "url": "https://example.com/p.whl"}',
-    "a broken escape": EDITABLE.replace("%40", "%4"),
-    "not UTF-8": EDITABLE.replace("%C3", "%FF"),
-    "empty": "",
-}
-ROOT = "/Workspace/Users/me@x/gr\u00fc\u00dfe/src"
-
-
-def place_unmarked(shim: Any, layer: Path, direct_url: str | None) -> list[str]:
-    """Place a root that `site` put on the path for a file that may be written by hand, and return the path."""
-    layer.mkdir(exist_ok=True)
-    write_metadata(layer, "without-1.0", "")
-    write_metadata(layer, "another-1.0", '{"archive_info": {}, "url": "https://example.com/p.whl"}')
-    if direct_url is not None:
-        write_metadata(layer, "project-1.0", direct_url)
-    return place(shim, [str(layer), LAYERS[1], ROOT, LAYERS[2]], {ROOT: str(layer)})
-
-
-@pytest.mark.parametrize("writer", OF_PIP_AND_POETRY)
-def test_root_moves_if_the_metadata_of_an_editable_install_names_it(shim: Any, tmp_path: Path, writer: str) -> None:
-    """`flit`, `poetry-core` and `uv_build` write `NAME.pth`."""
-    path = place_unmarked(shim, tmp_path / "site-packages", OF_PIP_AND_POETRY[writer])
-
-    assert path == [f"{tmp_path}/site-packages", ROOT, *LAYERS[1:]]
-
-
-@pytest.mark.parametrize("case", NOT_EDITABLE)
-def test_root_that_site_placed_for_another_file_stays_there(shim: Any, tmp_path: Path, case: str) -> None:
-    path = place_unmarked(shim, tmp_path / "site-packages", NOT_EDITABLE[case])
-
-    assert path == [f"{tmp_path}/site-packages", LAYERS[1], ROOT, LAYERS[2]]
-
-
-def test_metadata_is_not_read_for_a_root_that_passes_no_other_entry(shim: Any) -> None:
-    """The layers do not exist, so to list one would raise."""
+def test_roots_that_are_where_they_belong_stay_there(shim: Any) -> None:
     path = place(
         shim,
         ["/before", LAYERS[0], "/p", "/q", *LAYERS[1:]],
@@ -106,13 +48,13 @@ def test_metadata_is_not_read_for_a_root_that_passes_no_other_entry(shim: Any) -
     assert path == ["/before", LAYERS[0], "/p", "/q", "/absent", *LAYERS[1:]]
 
 
-def test_root_is_placed_after_the_standard_library(shim: Any) -> None:
-    """A layer on PYTHONPATH is before it. So is its root, which can have a `statistics.py`."""
+def test_root_of_a_layer_before_the_standard_library_is_before_it_too(shim: Any) -> None:
+    """Such a layer is on PYTHONPATH, so what it has comes first, and a root is as if it were a part of its layer."""
     library = [f"{os.__file__.removesuffix('/os.py')}{folder}" for folder in ("", "/lib-dynload")]
 
     path = place(shim, [LAYERS[0], *library, LAYERS[1]], {"/p": LAYERS[0], "/q": LAYERS[1]})
 
-    assert path == [LAYERS[0], *library, "/p", LAYERS[1], "/q"]
+    assert path == [LAYERS[0], "/p", *library, LAYERS[1], "/q"]
 
 
 def test_root_that_is_before_its_layer_stays_there(shim: Any) -> None:
@@ -122,11 +64,14 @@ def test_root_that_is_before_its_layer_stays_there(shim: Any) -> None:
 def test_workspace_root_is_placed_once_whatever_its_spelling(shim: Any) -> None:
     mounted, named = "/.fuse-mounts/wsfs/Users/me/p", "/Workspace/Users/me/p"
 
-    assert place(shim, [named, *LAYERS], {mounted: LAYERS[1]}) == [named, *LAYERS]
+    for one, other in ((mounted, named), (named, mounted)):
+        assert place(shim, [other, *LAYERS], {one: LAYERS[1]}) == [other, *LAYERS]
+        assert place(shim, [*LAYERS, other], {one: LAYERS[0]}) == [LAYERS[0], one, *LAYERS[1:]]
+        shim.stop()
 
 
-def test_root_of_a_layer_that_has_left_the_path_is_placed_last(shim: Any) -> None:
-    assert place(shim, ["/lib"], {"/p": LAYERS[0]}) == ["/lib", "/p"]
+def test_root_of_a_layer_that_is_not_on_the_path_is_not_placed(shim: Any) -> None:
+    assert place(shim, ["/lib"], {"/p": LAYERS[0]}) == ["/lib"]
 
 
 def test_entries_that_are_not_paths_stay_where_they_are(shim: Any) -> None:
@@ -134,7 +79,7 @@ def test_entries_that_are_not_paths_stay_where_they_are(shim: Any) -> None:
 
     assert place(shim, [*odd, *LAYERS], {"/p": LAYERS[2]}) == [*odd, *LAYERS, "/p"]
     with pytest.raises(ModuleNotFoundError):
-        shim.load("finders").find_usercustomize("usercustomize", None, None)
+        shim.load("folders").find_usercustomize("usercustomize", None, None)
     shim.stop()
     assert sys.path == [*odd, *LAYERS]
 
@@ -166,13 +111,13 @@ def test_stop_removes_the_roots_that_were_added(shim: Any) -> None:
 
 
 def test_stop_removes_what_searches_the_roots(shim: Any) -> None:
-    before = list(sys.path_hooks), list(sys.meta_path)
-    shim.load("editables").guard_roots([])
-    assert (len(sys.path_hooks), len(sys.meta_path)) == (len(before[0]) + 1, len(before[1]) + 1)
+    before = list(sys.path_hooks)
+    shim.load("editables").serve([])
+    assert len(sys.path_hooks) == len(before) + 1
 
     shim.stop()
 
-    assert (sys.path_hooks, sys.meta_path) == before
+    assert sys.path_hooks == before
 
 
 def test_shim_that_is_imported_as_a_library_is_not_started(shim: Any) -> None:
@@ -187,3 +132,128 @@ def test_root_is_answered_for_only_where_python_s_own_path_hook_is(shim: Any, ho
 
     with pytest.raises(ImportError):
         editables.find_root("/p")
+
+
+# Roots come and go with their layers and lines
+
+
+@pytest.fixture
+def layers(shim: Any, tmp_path: Path) -> list[Path]:
+    """Two layers, the only ones on the path, on which an archive's entry and one of `site` are too."""
+    folders = [tmp_path / name / "site-packages" for name in ("own", "runtime")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    entries = [entry for entry in sys.path if not shim.is_layer(entry)]
+    sys.path[:] = [*entries, *map(str, folders)]
+    return folders
+
+
+def write_line(layer: Path, name: str, text: str) -> None:
+    """Write the file of an editable install, so that the layer's modification time is another one than before."""
+    before = layer.stat().st_mtime_ns
+    layer.joinpath(f"__editable__.{name}.pth").write_text(text)
+    os.utime(layer, ns=(before + 1_000_000_000, before + 1_000_000_000))
+
+
+def honor(shim: Any) -> list[str]:
+    """Honor what has changed, and return the path from the first layer on."""
+    shim.forget_answers()
+    shim.honor_changes()
+    return sys.path[next((at for at, entry in enumerate(sys.path) if shim.is_layer(entry)), len(sys.path)) :]
+
+
+def test_root_leaves_the_path_with_its_layer_and_comes_back_with_it(shim: Any, layers: list[Path]) -> None:
+    """As in the isolated builds of pip, which remove the layers and put another one there."""
+    own, runtime = map(str, layers)
+    write_line(layers[0], "p", "/p\n")
+    write_line(layers[1], "q", "/q\n")
+
+    assert honor(shim) == [own, "/p", runtime, "/q"]
+    sys.path.remove(own)
+    assert honor(shim) == [runtime, "/q"]
+    sys.path[:] = [entry for entry in sys.path if entry not in {runtime, "/q"}]
+    assert honor(shim) == []
+    assert not shim.load("editables").roots
+    assert not shim.load("editables").is_editable("/p/module.py")
+    sys.path += [runtime, own]
+    assert honor(shim) == [runtime, "/q", own, "/p"]
+    assert [event[:2] for event in shim.journal if event[0] == "root removed"] == [
+        ("root removed", "/p"),
+        ("root removed", "/q"),
+    ]
+
+
+def test_root_leaves_the_path_with_its_line(shim: Any, layers: list[Path]) -> None:
+    own, runtime = map(str, layers)
+    write_line(layers[0], "p", "/p\n/shared\n")
+    write_line(layers[0], "q", "/q\n/shared\n")
+
+    before = honor(shim)
+    write_line(layers[0], "p", "# nothing\n")
+    layers[0].joinpath("__editable__.q.pth").unlink()
+    write_line(layers[0], "q2", "/shared\n")
+
+    assert before == [own, "/p", "/shared", "/q", runtime]
+    assert honor(shim) == [own, "/shared", runtime]
+
+
+def test_project_that_is_installed_again_from_another_folder_is_imported_from_there(
+    shim: Any, layers: list[Path], tmp_path: Path
+) -> None:
+    own, runtime = map(str, layers)
+    shim.watch()
+    found = []
+    for name in ("first", "second"):
+        tmp_path.joinpath(name).mkdir()
+        tmp_path.joinpath(name, f"roots_{name}.py").touch()
+        tmp_path.joinpath(name, "roots_both.py").touch()
+        write_line(layers[0], "p", f"{tmp_path}/{name}\n")
+        found.append([importlib.import_module(module).__file__ for module in (f"roots_{name}", "roots_both")])
+        for module in (f"roots_{name}", "roots_both"):
+            del sys.modules[module]
+
+    assert found == [
+        [f"{tmp_path}/{name}/roots_{name}.py", f"{tmp_path}/{name}/roots_both.py"] for name in ("first", "second")
+    ]
+    assert sys.path[-3:] == [own, f"{tmp_path}/second", runtime]
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("roots_first")
+
+
+def test_root_that_two_layers_name_is_after_the_higher_one(shim: Any, layers: list[Path]) -> None:
+    own, runtime = map(str, layers)
+    write_line(layers[1], "p", "/p\n")
+
+    assert honor(shim) == [own, runtime, "/p"]
+    write_line(layers[0], "p", "/p\n")
+    assert honor(shim) == [own, "/p", runtime]
+    layers[0].joinpath("__editable__.p.pth").unlink()
+    write_line(layers[0], "q", "")
+    assert honor(shim) == [own, runtime, "/p"]
+
+
+def test_root_that_site_has_placed_stays_when_its_line_is_gone(shim: Any, layers: list[Path]) -> None:
+    """Python does not remove it either."""
+    own, runtime = map(str, layers)
+    write_line(layers[0], "p", "/p\n")
+    sys.path.append("/p")
+
+    assert honor(shim) == [own, "/p", runtime]
+    write_line(layers[0], "p", "")
+    assert honor(shim) == [own, "/p", runtime]
+    assert not shim.load("editables").is_editable("/p")
+
+
+def test_entry_that_site_has_placed_for_a_file_written_by_hand_stays_there(shim: Any, layers: list[Path]) -> None:
+    """Its folder can have another `numpy` than the layers. The file of an editable install moves it up."""
+    own, runtime = map(str, layers)
+    layers[0].joinpath("p.pth").write_text("/p\n")
+    sys.path.append("/p")
+
+    assert honor(shim) == [own, runtime, "/p"]
+    folder = layers[0] / "p-1.0.dist-info"
+    folder.mkdir()
+    folder.joinpath("RECORD").write_text("p.pth,,\n")
+    folder.joinpath("direct_url.json").write_text('{"dir_info": {"editable": true}, "url": "file:///p"}')
+    write_line(layers[0], "another", "")
+    assert honor(shim) == [own, "/p", runtime]

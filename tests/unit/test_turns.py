@@ -1,4 +1,4 @@
-"""The order in which copies of a package are asked: finders of editable installs answer after their own layer."""
+"""The order in which copies of a package are asked: finders have a turn for top-level names after their own layer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class MesonpyMetaFinder:
         if fullname.partition(".")[0] in {mapping!r}:
             if os.path.exists({folder!r} + "/broken"):
                 raise ImportError("rebuilding failed")
-            return spec_from_file_location(fullname, {mapping!r}[fullname] + "/__init__.py")
+            file = {mapping!r}.get(fullname)
+            return file and spec_from_file_location(fullname, file + "/__init__.py")
 def install():
     sys.meta_path.insert(0, MesonpyMetaFinder())
 """
@@ -65,10 +66,11 @@ class Layers:
     def __init__(self, folder: Path, shim: Any) -> None:
         self.folder = folder
         self.shim = shim
-        self.finders = shim.load("finders")
+        self.turns = shim.load("turns")
         for name in ("high", "middle", "low"):
             self.layer(name).mkdir(parents=True)
         sys.path += [str(self.layer(name)) for name in ("high", "middle", "low")]
+        shim.watch()
 
     def layer(self, name: str) -> Path:
         return self.folder / name / "site-packages"
@@ -165,8 +167,10 @@ def test_install_into_a_higher_layer_takes_over_for_what_is_not_imported_yet(lay
     layers.install("high", style, {"turn_imported": "new", "turn_later": "new"})
 
     assert package.__file__ == old[0]
-    assert layers.find("turn_imported.first") == old[0].replace("__init__", "first")
-    assert layers.find("turn_imported.second") is None  # it would not fit the package that is imported
+    assert layers.find("turn_imported.first") == old[0].replace("__init__", "first")  # by the package's `__path__`
+    assert layers.find("turn_imported.second") == (
+        new[0].replace("__init__", "second") if style == BY_SETUPTOOLS else None
+    )
     assert layers.find("turn_later") == new[1]
     del sys.modules["turn_imported"]
     assert layers.find("turn_imported") == new[0]
@@ -180,8 +184,8 @@ def test_root_of_an_install_into_a_higher_layer_moves_up(layers: Layers) -> None
     honor = layers.shim.load("editables").honor
 
     def install(layer: str) -> list[str]:
-        (layers.layer(layer) / "turn_root.pth").write_text(f"{root}\n")
-        honor({str(layers.layer(layer)): ["turn_root.pth"]})
+        (layers.layer(layer) / "__editable__.turn_root-1.0.pth").write_text(f"{root}\n")
+        honor({str(layers.layer(layer)): ["__editable__.turn_root-1.0.pth"]})
         return [entry.removeprefix(f"{layers.folder}/") for entry in sys.path if entry.startswith(str(layers.folder))]
 
     assert install("low") == ["high/site-packages", "middle/site-packages", "low/site-packages", "project"]
@@ -206,24 +210,45 @@ def test_error_of_a_finder_ends_the_import_unless_a_higher_layer_has_the_module(
     higher = layers.copy("high", "turn_built", "module")
     importlib.invalidate_caches()
     assert importlib.import_module("turn_built").__file__ == higher
-    assert layers.find("turn_built.module") == higher.replace("__init__", "module")
-    assert layers.find("turn_built.absent") is None
+    with pytest.raises(ImportError, match="rebuilding failed"):
+        layers.find("turn_built.module")  # as without us: meson-python's finder is asked first
 
 
-@pytest.mark.parametrize("style", [BY_SETUPTOOLS, BY_MESON], ids=["setuptools", "meson"])
-def test_package_of_a_higher_layer_gets_no_module_of_the_editable_one(layers: Layers, style: str) -> None:
-    layers.project("project", "turn_wheel", "_speedups")
+def test_submodules_come_from_where_python_finds_them(layers: Layers) -> None:
+    """The finder of setuptools answers last, so the package's `__path__` counts first."""
+    editable = layers.project("project", "turn_wheel", "_speedups", "both")
     layers.project("project/turn_wheel", "sub", "deep")
-    names = dict.fromkeys(["turn_wheel", "turn_wheel.sub"], "project")
-    layers.install("low", style, names)
-    wheel = layers.copy("high", "turn_wheel")
+    layers.install("low", BY_SETUPTOOLS, dict.fromkeys(["turn_wheel", "turn_wheel.sub"], "project"))
+    wheel = layers.copy("high", "turn_wheel", "both")
     layers.copy("high", "turn_wheel/sub")
 
-    assert importlib.import_module("turn_wheel").__file__ == wheel
-    assert importlib.import_module("turn_wheel.sub").__file__ == wheel.replace("__init__", "sub/__init__")
-    for name in ("turn_wheel._speedups", "turn_wheel.sub.deep"):
-        with pytest.raises(ModuleNotFoundError):
-            importlib.import_module(name)
+    assert layers.find("turn_wheel") == wheel
+    assert layers.find("turn_wheel.both") == wheel.replace("__init__", "both")
+    assert layers.find("turn_wheel._speedups") == editable.replace("__init__", "_speedups")
+    assert layers.find("turn_wheel.sub") == wheel.replace("__init__", "sub/__init__")
+    assert layers.find("turn_wheel.sub.deep") == editable.replace("__init__", "sub/deep")
+
+
+def test_submodules_come_from_a_finder_that_is_asked_first(layers: Layers) -> None:
+    """As meson-python's is."""
+    editable = layers.project("project", "turn_wheel.sub")
+    layers.install("low", BY_MESON, dict.fromkeys(["turn_wheel", "turn_wheel.sub"], "project"))
+    wheel = layers.copy("high", "turn_wheel")
+    layers.copy("high", "turn_wheel.sub")
+
+    assert layers.find("turn_wheel") == wheel
+    assert layers.find("turn_wheel.sub") == editable
+
+
+def test_package_is_searched_in_the_folders_that_it_chooses(layers: Layers) -> None:
+    """For each generation of a runtime, some libraries have a folder with modules that replace others."""
+    editable = layers.project("project", "turn_overlay", "module", "other")
+    overlay = layers.project("project/turn_overlay", "overlay", "module")
+    layers.install("high", BY_SETUPTOOLS, {"turn_overlay": "project"})
+    importlib.import_module("turn_overlay").__path__.insert(0, overlay.rpartition("/")[0])
+
+    assert layers.find("turn_overlay.module") == overlay.replace("__init__", "module")
+    assert layers.find("turn_overlay.other") == editable.replace("__init__", "other")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +279,7 @@ def test_finder_that_searches_the_path_it_is_given_answers_for_all_of_its_packag
     layers.install("high", IN_PLACE, {"turn_place": "project"})
     importlib.import_module("turn_place.sub")
 
-    layers.finders.forget_answers()  # as importlib.invalidate_caches does
+    importlib.invalidate_caches()
     spec = importlib.util.find_spec("turn_place.sub.deep")
 
     assert spec is not None
@@ -267,14 +292,16 @@ def test_stop_leaves_finders_as_site_would(layers: Layers, style: str, run_by: s
     layers.project("project", "turn_stop", "module")
     changed = layers.write_finder("high", style, {"turn_stop": "project"}, "_editable_impl_turns")
     if run_by == "site":
+        layers.shim.stop()  # it starts afterwards
         importlib.import_module("_editable_impl_turns").install()
-    before = list(sys.meta_path)
+        layers.shim.watch()
+    before = [finder for finder in sys.meta_path if finder not in (layers.shim.watcher, layers.shim.latecomer)]
     finders = [finder for finder in before if getattr(finder, "__module__", "") == "_editable_impl_turns"]
     attributes = [dict(vars(finder)) for finder in finders]
 
     layers.shim.load("editables").honor(changed)
     assert [finder for finder in sys.meta_path if finder in before] == before  # nothing was moved
-    assert [finder.find_spec("turn_stop", None) for finder in finders] == [None] * len(finders)
+    assert all(finder.find_spec("turn_stop", None) is not None for finder in finders)  # asked by itself, it answers
     assert layers.find("turn_stop") == f"{layers.folder}/project/turn_stop/__init__.py"
     layers.shim.stop()
 
@@ -289,9 +316,36 @@ def test_finder_answers_where_it_put_itself_when_other_code_removes_ours(layers:
     editable = layers.project("project", "turn_own")
     layers.install("high", BY_SETUPTOOLS, {"turn_own": "project"})
 
-    sys.meta_path.remove(layers.finders.ordered)
+    sys.meta_path.remove(layers.shim.watcher)
 
     assert layers.find("turn_own") == editable
+
+
+@pytest.mark.parametrize("style", [BY_SETUPTOOLS, BY_MESON, BY_EDITABLES], ids=["setuptools", "meson", "editables"])
+def test_finder_that_is_taken_off_the_list_of_finders_has_no_turn(layers: Layers, style: str) -> None:
+    editable, plain = layers.project("project", "turn_off"), layers.copy("low", "turn_off")
+    before = list(sys.meta_path)
+    layers.install("high", style, {"turn_off": "project"})
+    assert layers.find("turn_off") == editable
+    (finder,) = [finder for finder in sys.meta_path if finder not in before]
+
+    sys.meta_path.remove(finder)
+    assert layers.find("turn_off") == plain
+    sys.meta_path.append(finder)
+    assert layers.find("turn_off") == editable
+
+
+@pytest.mark.parametrize("style", [BY_SETUPTOOLS, BY_MESON, BY_EDITABLES], ids=["setuptools", "meson", "editables"])
+def test_what_a_finder_answers_with_belongs_to_an_editable_install(layers: Layers, style: str) -> None:
+    """Databricks' hooks and autoreload have to know."""
+    editable = layers.project("project", "turn_known")
+    layers.install("high", style, {"turn_known": "project"})
+    editables = layers.shim.load("editables")
+    assert not editables.is_editable(editable)
+
+    assert layers.find("turn_known") == editable
+    assert editables.is_editable(editable)
+    assert not editables.is_editable(str(layers.folder / "project"))
 
 
 @pytest.mark.usefixtures("unmeasured")

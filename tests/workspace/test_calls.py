@@ -13,18 +13,27 @@ import pytest
 from tests.lab.hooks import place_hook
 from tests.lab.node import OFF
 from tests.lab.workspace.console import Console
-from tests.lab.workspace.editables import FINDERS, IN_RUNTIME, OF_NOTEBOOK
+from tests.lab.workspace.editables import FINDERS, IN_RUNTIME, OF_NOTEBOOK, PATH_STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tests.lab.workspace import RealNotebook, Workspace
+    from tests.lab.workspace import Workspace
     from tests.lab.workspace.mount import Call
 
 pytestmark = [pytest.mark.oldest_and_newest, pytest.mark.real("workspace mounts")]
 
+PRESENT = "import json, decimal, csv"
+"""Modules of the standard library, which look for no others that are missing."""
 UNRELATED = "import subprocess, pickle, asyncio"
+"""Modules that look for others which are nowhere on Linux: `msvcrt`, `_winapi`, `org`."""
+STOP_THE_CLOCK = """\
+import sys
+folders = sys.modules["dbx_patch_sitecustomize"].load("folders")
+now = folders.monotonic()
+folders.monotonic = lambda: now
+"""
 MISSING = """\
 for name in ("a_missing_name", "another", "a_missing_name", "org", "java", "nt", "a_third"):
     try:
@@ -34,61 +43,68 @@ for name in ("a_missing_name", "another", "a_missing_name", "org", "java", "nt",
 """
 
 
-def list_notebooks(workspace: Workspace) -> list[RealNotebook]:
-    """Return a notebook with installs in the runtime's layer only, and one with an install of its own."""
-    return [workspace.plain_notebook, workspace.notebook]
-
-
 def summarize(calls: Iterable[Call]) -> list[str]:
     """Return calls as a failing test shows them."""
     counts = Counter(f"{call.operation} {call.path}" for call in calls)
     return [f"{count} x {what}" for what, count in counts.most_common()]
 
 
-@pytest.mark.parametrize("code", ["pass", UNRELATED])
-def test_start_and_imports_of_other_modules_ask_nothing_more(workspace: Workspace, code: str) -> None:
-    """With 14 installs of path style and two of finder style. Python asks for those of a notebook's own layer."""
-    runtime = [workspace.node.python, "-c", code]
-    assert without_more(workspace.run(runtime).calls, workspace.run(runtime, OFF).calls) == []
+@pytest.mark.parametrize("code", ["pass", PRESENT])
+def test_start_and_imports_of_other_modules_ask_nothing(workspace: Workspace, code: str) -> None:
+    """With 14 installs of path style and two of finder style in the runtime's layer."""
     assert workspace.run([workspace.node.base, "-c", code]).calls == []
-
-    plain, with_its_own = list_notebooks(workspace)
-    assert summarize(plain.run(code, check=True).calls) == []
-    assert without_more(with_its_own.run(code, check=True).calls, with_its_own.run(code, OFF).calls) == []
+    assert summarize(workspace.plain_notebook.run(code, check=True).calls) == []
 
 
-def without_more(calls: list[Call], without: list[Call]) -> list[str]:
-    """Return the calls if there are more of them than without the shim."""
-    return summarize(calls) if len(calls) > len(without) else []
+@pytest.mark.parametrize("code", ["pass", PRESENT])
+def test_start_lists_roots_of_its_own_layer_at_most_once(workspace: Workspace, code: str) -> None:
+    """Besides what Python has listed before the shim starts: Debian's start-up file looks for a module that is missing.
 
-
-def test_missing_name_lists_each_root_at_most_once_in_ten_seconds(workspace: Workspace) -> None:
-    """Seven missing names of user code. The kernel keeps answers for a second, as by default: a listing counts once."""
-    workspace.remount(cached=1)
-    code = f"import time; started = time.monotonic()\n{MISSING}\nassert time.monotonic() - started < 10"
-    for notebook in list_notebooks(workspace):
-        calls = notebook.run(code, check=True).calls
-        listed = Counter(call.path for call in calls if call.operation == "opendir")
-        without = Counter(call.path for call in notebook.run("pass", OFF).calls if call.operation == "opendir")
-
+    `site` puts these roots on the path. So it looks there for `usercustomize` too, and finders of setuptools for `nt`.
+    """
+    for python in (workspace.node.python, workspace.notebook.python):
+        listed, without = (
+            Counter(
+                call.path for call in workspace.run([python, "-c", code], environ).calls if call.operation == "opendir"
+            )
+            for environ in ({}, OFF)
+        )
         assert [root for root, count in (listed - without).items() if count > 1] == []
-        assert [call for call in calls if call.operation not in {"opendir", "readdir", "getattr"}] == []
-        assert [call.path for call in calls if any(call.path.startswith(f"{root}/") for root in listed)] == []
+
+
+@pytest.mark.parametrize("code", [MISSING, UNRELATED])
+def test_names_that_are_nowhere_list_each_root_once(workspace: Workspace, code: str) -> None:
+    """And ask less than Python with these roots on its path. The kernel keeps answers for a second, as by default."""
+    roots = workspace.plain_notebook.ask("import json, sys; print(json.dumps([e for e in sys.path if '/Users/' in e]))")
+    assert len(roots) == PATH_STYLE + 1
+    workspace.remount(cached=1)
+    calls = workspace.plain_notebook.run(code, check=True).calls
+    workspace.remount(cached=1)
+    plain = workspace.plain_notebook.run(f"import sys; sys.path += {roots!r}\n{code}", OFF, check=True).calls
+
+    listed = Counter(call.path for call in calls if call.operation == "opendir")
+    assert listed == Counter(root.removeprefix("/Workspace") for root in roots)
+    assert [call for call in calls if call.operation not in {"opendir", "readdir", "getattr"}] == []
+    assert [call.path for call in calls if any(call.path.startswith(f"{root}/") for root in listed)] == []
+    assert len(calls) <= len(plain)
 
 
 @pytest.mark.parametrize("first", ["pass", "import package0.first", f"import {FINDERS[0]}.first"])
-def test_library_behind_the_hook_asks_nothing_for_a_missing_name(
+def test_library_behind_the_hook_asks_each_root_once_a_second_for_missing_names(
     workspace: Workspace, library: str, real_hook: Path, first: str
 ) -> None:
-    """Neither the first time nor later, and neither before an editable package is imported nor then."""
+    """Before an editable package is imported and then. The clock stands still, so a second does not pass."""
     workspace.provide_hook(real_hook)
     with Console(workspace) as console:
         console.run(place_hook(workspace.node, "dbruntime.wsfs_import_hook", "path-hook"))
-        console.run(f"{library}\n{first}")
+        console.run(f"{STOP_THE_CLOCK}\n{library}\n{first}")
         mark = workspace.mount.mark()
         assert console.run("answer = [a_library.look_for_missing() for _ in range(2)]") == [[], []]
         console.run("a_library.import_others()")
-
+        listed = Counter(call.path for call in workspace.mount.calls(mark) if call.operation == "opendir")
+        assert [root for root, count in listed.items() if count > 1] == []
+        mark = workspace.mount.mark()
+        console.run("a_library.look_for_missing()")
         assert summarize(workspace.mount.calls(mark)) == []
 
 

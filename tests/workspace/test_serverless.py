@@ -87,6 +87,8 @@ from by_path import module
 print(module.__file__)
 """
 LIVE = "import sys; print('dbx_patch_sitecustomize' in sys.modules)"
+A_SECOND_LATER = "import time; time.sleep(1)"
+"""A start looks in the roots for modules that are nowhere. One that could not be read then is absent for a second."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +149,12 @@ def after(lab: Lab) -> Environment:
 
 @contextmanager
 def late_mount(environment: Environment) -> Iterator[WorkspaceKernel]:
-    """Start a session while the mount can't be read; it can afterwards."""
+    """Start a session while the mount can't be read; it has been readable for a second afterwards."""
     workspace = environment.workspace
     workspace.mount.break_with("EACCES")
     with WorkspaceKernel(workspace, notebook=environment, user=USER) as kernel:
         workspace.mount.heal()
+        assert kernel.run(A_SECOND_LATER).error == ""
         yield kernel
 
 
@@ -215,6 +218,7 @@ def test_late_mount_is_what_hides_the_project(lab: Lab, before: Environment, aft
         with Console(lab.workspace, notebook=environment, user=USER) as console:
             console.run("pass")  # it has started
             lab.workspace.mount.heal()
+            console.run(A_SECOND_LATER)
             if is_late and environment is before:
                 with pytest.raises(ConsoleError, match=NOT_FOUND.format("by_path")):
                     console.run(code)
@@ -235,7 +239,7 @@ def test_project_fails_without_the_wheel(lab: Lab, before: Environment) -> None:
 # After
 
 
-def test_notebook_imports_the_projects_as_soon_as_the_mount_is_there(lab: Lab, after: Environment) -> None:
+def test_notebook_imports_the_projects_once_the_mount_is_there(lab: Lab, after: Environment) -> None:
     with late_mount(after) as kernel:
         for project in (BY_PATH, BY_FINDER):
             assert kernel.run(load(project)).text == f"{lab.place_of(project)}\n"
@@ -300,6 +304,7 @@ def test_projects_of_the_base_environment_are_imported(
         if added == "later":
             assert kernel.run(f"import site; site.addsitedir({str(bases[place])!r})").error == ""
         lab.workspace.mount.heal()
+        assert kernel.run(A_SECOND_LATER).error == ""
         for project in (BY_PATH, BY_FINDER):
             assert kernel.run(load(project)).text == f"{lab.place_of(project)}\n"
         assert kernel.run(LIVE).text == "True\n"

@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from packaging.utils import canonicalize_name
 
-from dbx_patch._doctor._pth_lines import locate_lines, read_editables
+from dbx_patch._doctor._pth_lines import list_folders, locate_lines, read_lines
 from dbx_patch._doctor._report import Step
-from dbx_patch._doctor._trace import find_stale_folder, trace_import
-from dbx_patch._inventory import EditableInstall, list_entries, list_folders, locate
-from dbx_patch._mounts import Trouble, find_troubles, hangs
+from dbx_patch._doctor._trace import find_missing_part, find_stale_folder, trace_import
+from dbx_patch._finders import list_lost_turns
+from dbx_patch._inventory import EditableInstall, is_inside, list_entries, list_places, locate
+from dbx_patch._mounts import Trouble, find_troubles, hangs, is_folder
 from dbx_patch._process import find_file, find_shim
 from dbx_patch._verify import HookStatus, check_patched
-from dbx_patch.sitecustomize_template import template
+from dbx_patch.sitecustomize_template import find_opened_layers, template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Case:
     """Where an import finds its top-level module: a file, or a folder of a namespace package."""
     loaded: str = ""
     """The file of the top-level module that has been imported."""
+    portions: tuple[str, ...] = ()
+    """Every place of the top-level name: a namespace package can have several folders."""
     steps: tuple[Step, ...] = ()
     path: tuple[str, ...] = ()
     """The strings on `sys.path`."""
@@ -83,6 +86,8 @@ class EditableCase(Case):
     """Whether Python's own `site` reads the `.pth` files of its layer."""
     troubles: tuple[Trouble, ...] = ()
     """The folders of the install whose mount does not answer as it should."""
+    lost_finder: bool = False
+    """Whether a finder that the install has put on `sys.meta_path` is not there any more."""
 
     @property
     def roots(self) -> list[str]:
@@ -112,24 +117,47 @@ def describe_process(installs: tuple[EditableInstall, ...]) -> Case:
     return Case(installs=installs, **list_process_facts())
 
 
-def describe_module(module: str, installs: tuple[EditableInstall, ...]) -> Case:
-    """Return the facts about a module: an `EditableCase` if an editable install offers it."""
+def describe_module(module: str, installs: tuple[EditableInstall, ...], install: EditableInstall | None = None) -> Case:
+    """Return the facts about a module: an `EditableCase` if an editable install offers it.
+
+    The top-level name can be a namespace package, to which several installs contribute: `install` is the one that is
+    asked about. By default it is found out.
+    """
     top = module.partition(".")[0]
-    offering = [install for install in installs if offers(install, top)]
-    found = next((place for place in locate(top) if not hangs(place)), "")
-    editables = read_editables(offering[0]) if offering else ()
+    places = [place for place in locate(top) if not hangs(place)]
+    offering = [each for each in installs if offers(each, module)]
+    install = install or choose_install(module, places, offering)
+    found = choose_place(module, places, install)
+    editables = read_lines(install) if install else ()
     roots = [editable["root"] for editable in editables if editable["root"]]
     facts = list_process_facts() | {
         "module": module,
         "installs": installs,
         "found": found,
+        "portions": tuple(places),
         "loaded": getattr(sys.modules.get(top), "__file__", None) or "",
         "steps": tuple(trace_import(top, offering)),
         "stale": find_stale_folder(module, found, roots),
     }
-    if not offering:
-        return Case(**facts)
-    return describe_editable(offering[0], editables, facts)
+    return describe_editable(install, editables, facts) if install else Case(**facts)
+
+
+def choose_install(module: str, places: list[str], offering: list[EditableInstall]) -> EditableInstall | None:
+    """Return the install that a module is found in; if in none, the one of that name, or one whose folder is gone."""
+
+    def rank(install: EditableInstall) -> tuple[bool, bool, bool]:
+        folders = list_folders(install)
+        there = [place for place in places if is_inside(place, folders) and not find_missing_part(module, place)]
+        return not there, install.name != canonicalize_name(module), all(map(is_folder, folders))
+
+    return min(offering, key=rank, default=None)
+
+
+def choose_place(module: str, places: list[str], install: EditableInstall | None) -> str:
+    """Return the place of a top-level name that has a module; if none has, the install's own, or else the first."""
+    own = [place for place in places if install and is_inside(place, list_folders(install))]
+    has = [place for place in (*own, *places) if not find_missing_part(module, place)]
+    return next(iter(has or own or places), "")
 
 
 def describe_editable(install: EditableInstall, editables: tuple[Editable, ...], facts: dict[str, Any]) -> EditableCase:
@@ -139,8 +167,9 @@ def describe_editable(install: EditableInstall, editables: tuple[Editable, ...],
         install=install,
         editables=editables,
         lines=locate_lines(editables),
-        read_by_site=install.layer in template.load("finders").find_opened_layers(),
-        troubles=find_troubles(dict.fromkeys(folders or list_folders(install.layer, editables))),
+        read_by_site=install.layer in find_opened_layers(),
+        troubles=find_troubles(dict.fromkeys(folders or list_places(editables))),
+        lost_finder=any(editable in editables for editable in list_lost_turns()),
         **facts,
     )
 
@@ -168,6 +197,9 @@ def is_replaced(shim: Any) -> bool:
         return True
 
 
-def offers(install: EditableInstall, top: str) -> bool:
-    """Return whether an install offers a name. If its names are not known, compare with the project's name."""
-    return top in install.names if install.names else canonicalize_name(top) == install.name
+def offers(install: EditableInstall, module: str) -> bool:
+    """Return whether an install offers a module's top-level name. If its names are not known, compare the project's."""
+    if install.names:
+        return module.partition(".")[0] in install.names
+    parts = module.split(".")
+    return install.name in [canonicalize_name(".".join(parts[:number])) for number in range(1, len(parts) + 1)]

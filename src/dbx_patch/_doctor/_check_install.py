@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 from pathlib import Path
 
 from dbx_patch._doctor._case import Case, EditableCase, describe_editable
 from dbx_patch._doctor._check_mount import check_mount, diagnose_mount
 from dbx_patch._doctor._commands import in_notebook, install_from, pip_install, restart_python, shell
-from dbx_patch._doctor._pth_lines import read_editables
+from dbx_patch._doctor._pth_lines import read_lines
 from dbx_patch._doctor._report import Diagnosis
 from dbx_patch._inventory import find_refused
 from dbx_patch._mounts import Trouble, find_mount, follow, is_folder, list_folder
@@ -105,10 +104,7 @@ def check_root_removed(case: EditableCase) -> Diagnosis | None:
 
 def check_finder_removed(case: EditableCase) -> Diagnosis | None:
     """Check whether the install's finder was run, and is not on `sys.meta_path`."""
-    finders = [editable["finder"] for editable in case.editables if editable["finder"] in sys.modules]
-    on_path = {getattr(finder, "__module__", "") for finder in sys.meta_path}
-    # Those of hatchling and pdm-backend are of the `editables` library's class, which does not say whose they are.
-    if on_path.issuperset(finders) or "editables.redirector" in on_path:
+    if not case.lost_finder:
         return None
     summary = "its finder was removed from sys.meta_path"
     return Diagnosis(case.module, "off the path", summary, case.lines, restart_python())
@@ -118,7 +114,7 @@ def check_nameless_installs(case: Case) -> Diagnosis | None:
     """Check the folders of the installs whose names are not known: one of them may offer the module."""
     for install in case.installs:
         if not install.names:
-            offering = describe_editable(install, read_editables(install), {"module": case.module})
+            offering = describe_editable(install, read_lines(install), {"module": case.module})
             found = check_mount(offering) or check_folders(offering)
             if found:
                 return found

@@ -13,7 +13,6 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from dbx_patch._doctor._case import Case, EditableCase
-from dbx_patch._doctor._check_shim import show
 from dbx_patch._doctor._commands import (
     FORGET,
     PATCH,
@@ -25,8 +24,7 @@ from dbx_patch._doctor._commands import (
     shell,
 )
 from dbx_patch._doctor._report import IMPORTABLE, Cause, Diagnosis
-from dbx_patch._doctor._trace import find_package_folder
-from dbx_patch._finders import finds
+from dbx_patch._doctor._trace import find_missing_part, find_package_folder
 from dbx_patch._inventory import TAKEN, find_layer, find_warnings, is_inside, read, read_header
 from dbx_patch._mounts import list_folder
 from dbx_patch._verify import HARMLESS
@@ -35,8 +33,13 @@ from dbx_patch.sitecustomize_template import template
 LIKE = 0.75
 """How much of two names is the same if one may be a slip of the other: `nmpy` and `numpy` have 0.89, `json` and `toml`
 0.25."""
-RESERVED = TAKEN.union(sys.stdlib_module_names, (name.partition(".")[0] for name in (*template.HOOKS, *HARMLESS)))
-"""Top-level names of Python and of Databricks. Moving such a module away would stop the interpreter or the cluster."""
+RESERVED = TAKEN.union(
+    ["sitecustomize"], sys.stdlib_module_names, (name.partition(".")[0] for name in (*template.HOOKS, *HARMLESS))
+)
+"""Top-level names of Python and of Databricks. Moving such a module away would stop the interpreter or the cluster.
+
+A `sitecustomize` can be the file that loads the shim, and other code may need it.
+"""
 
 
 # What is found
@@ -46,30 +49,20 @@ def check_reserved_name(case: EditableCase) -> Diagnosis | None:
     """Check whether Python or Databricks has a module of that name."""
     if not case.found or case.top not in RESERVED or is_inside(case.found, case.folders):
         return None
+    if case.top == "sitecustomize":
+        summary = (
+            "Python imports the first sitecustomize on its path only; rename yours, and import it from a .pth file"
+        )
+        return Diagnosis(case.module, "shadowed", summary, show_copy(case))
     summary = "Python or Databricks has a module of the same name; rename yours"
     return Diagnosis(case.module, "shadowed", summary, show_copy(case))
 
 
-def check_installed_again(case: EditableCase) -> Diagnosis | None:
-    """Check whether the project was installed again from another folder, and this process keeps the old one.
-
-    If the old folder is gone, nothing is found. That is what happens to a project that was moved.
-    """
-    copy = case.loaded or case.found
-    if copy and (is_inside(copy, case.folders) or case.is_above(copy)):
-        return None
-    identify = template.load("finders").identify
-    projects = {identify(editable)[0][1] for editable in case.editables}
-    kept = next((event for event in case.events if event[0] == "install kept" and event[1] in projects), None)
-    if kept is None:
-        return None
-    summary = "the project was installed again from another folder; this process keeps the first one"
-    evidence = show_copy(case) if copy else (show(kept), *case.lines)
-    return Diagnosis(case.module, "installed again", summary, evidence, restart_python())
-
-
 def check_imported_before(case: EditableCase) -> Diagnosis | None:
-    """Check whether this process imported another copy, which nothing on the path offers any more."""
+    """Check whether this process imported another copy, which nothing on the path offers any more.
+
+    That is what happens to a project, too, that was installed again from another folder after it had been imported.
+    """
     if not keeps_other_copy(case):
         return None
     summary = "this process imported another copy earlier, and keeps it"
@@ -89,8 +82,9 @@ def check_missing_part(case: Case) -> Diagnosis | None:
     if not missing:
         return None
     package, _, name = missing.rpartition(".")
-    folder = find_package_folder(case.found).joinpath(*missing.split(".")[1:-1])
-    similar = find_close(name, {entry.partition(".")[0] for entry in list_folder(str(folder))} - {name})
+    folders = [find_package_folder(place).joinpath(*missing.split(".")[1:-1]) for place in (case.found, *case.portions)]
+    there = {entry.partition(".")[0] for folder in folders for entry in list_folder(str(folder))}
+    similar = find_close(name, there - {name})
     summary = f"the package is found, but has no {missing}{suggest(similar and f'{package}.{similar}')}"
     return Diagnosis(case.module, "no such module", summary, (f"package: {case.found}",))
 
@@ -110,7 +104,8 @@ def check_importable(case: EditableCase) -> Diagnosis | None:
     warnings = list(find_warnings(case.install.style, case.install.project, case.install.names, case.roots))
     cause: Cause = next((caveat for caveat, _ in warnings if caveat in IMPORTABLE), "healthy")
     evidence = tuple(text for _, text in warnings)
-    return Diagnosis(case.module, cause, f"importable from {case.found}", evidence)
+    others = [f"also in: {place}" for place in case.portions if place != case.found and case.module == case.top]
+    return Diagnosis(case.module, cause, f"importable from {case.found}", (*others, *evidence))
 
 
 def check_copy_above(case: EditableCase) -> Diagnosis | None:
@@ -243,17 +238,6 @@ def find_close(name: str, known: Iterable[str]) -> str:
     """Return the known name that is most like another one, whatever their case; empty if none is like it."""
     lower = {each.lower(): each for each in known}
     return next((lower[each] for each in difflib.get_close_matches(name.lower(), sorted(lower), 1, LIKE)), "")
-
-
-def find_missing_part(module: str, found: str) -> str:
-    """Return the first part of a dotted name that its package does not have; empty if it has all of it."""
-    folder = find_package_folder(found)
-    parts = module.split(".")
-    for number, part in enumerate(parts[1:], 2):
-        if not finds(part, str(folder)):
-            return ".".join(parts[:number])
-        folder = folder / part
-    return ""
 
 
 def show_copy(case: EditableCase) -> tuple[str, ...]:

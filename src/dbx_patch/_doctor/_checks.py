@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from packaging.utils import canonicalize_name
@@ -12,10 +13,11 @@ from dbx_patch._doctor import _check_install as install_checks
 from dbx_patch._doctor import _check_module as module_checks
 from dbx_patch._doctor import _check_mount as mount_checks
 from dbx_patch._doctor import _check_shim as shim_checks
-from dbx_patch._doctor._case import Case, EditableCase, describe_module, describe_process
+from dbx_patch._doctor._case import Case, EditableCase, describe_module, describe_process, offers
+from dbx_patch._doctor._pth_lines import list_folders
 from dbx_patch._doctor._report import Check, Diagnosis, Report
-from dbx_patch._inventory import EditableInstall, list_installs
-from dbx_patch._mounts import begin_asking
+from dbx_patch._inventory import EditableInstall, is_inside, list_installs, locate, names_in_root
+from dbx_patch._mounts import begin_asking, is_folder
 
 CaseT = TypeVar("CaseT", bound=Case)
 
@@ -40,7 +42,6 @@ EDITABLE_CHECKS: Checks[EditableCase] = (
     # What is found, if it explains the failure on its own: no other fix would help.
     ("name", module_checks.check_reserved_name),
     ("mount", mount_checks.check_mount),
-    ("process", module_checks.check_installed_again),
     ("process", module_checks.check_imported_before),
     ("submodule", module_checks.check_missing_part),
     ("cache", module_checks.check_stale_cache),
@@ -100,7 +101,8 @@ def doctor(module: str = "") -> Report:
     """
     begin_asking()
     installs = list_installs()
-    found = [examine(describe_module(name, installs)) for name in find_names(module, installs)]
+    names = find_names(module, installs)
+    found = [examine(describe_module(name, installs, install)) for name, install in names.items()]
     if not module:
         # Without a name, what the installs offer is examined; a file that is not read may be an install's as well.
         process = diagnose(describe_process(installs), PROCESS_CHECKS if not found else REFUSED_CHECKS)
@@ -108,18 +110,35 @@ def doctor(module: str = "") -> Report:
     return Report(tuple(found))
 
 
-def find_names(asked: str, installs: tuple[EditableInstall, ...]) -> list[str]:
-    """Return the names of the modules that are asked about. An install whose names are not known has its project's."""
+def find_names(asked: str, installs: tuple[EditableInstall, ...]) -> dict[str, EditableInstall | None]:
+    """Return the names of the modules that are asked about, each with its install if that is known.
+
+    An install whose names are not known has its project's.
+    """
     if not asked:
-        names = (install.names or (install.name.replace("-", "_"),) for install in installs)
-        return list(dict.fromkeys(name for several in names for name in several))
-    offered = [name for install in installs if install.name == canonicalize_name(asked) for name in install.names]
-    if all(part.isidentifier() for part in asked.split(".")) and (asked in offered or not offered):
-        return [asked]
-    if not offered:
+        return list_modules(installs)
+    is_module = all(part.isidentifier() for part in asked.split("."))
+    if is_module and "." in asked and any(offers(install, asked) for install in installs):
+        return {asked: None}
+    projects = tuple(install for install in installs if install.name == canonicalize_name(asked) and install.names)
+    if is_module and (not projects or any(asked in install.names for install in projects)):
+        return {asked: None}
+    if not projects:
         msg = f"{asked!r} is neither a module's name nor the name of a project that is installed editable here"
         raise ValueError(msg)
-    return offered
+    return list_modules(projects)
+
+
+def list_modules(installs: tuple[EditableInstall, ...]) -> dict[str, EditableInstall | None]:
+    """Return what some installs offer: names of modules, but of a namespace package the modules in their portions."""
+    found: dict[str, EditableInstall | None] = {}
+    for install in installs:
+        for name in install.names or (install.name.replace("-", "_"),):
+            portions = [place for place in locate(name) if is_inside(place, list_folders(install)) and is_folder(place)]
+            inner = [f"{name}.{part}" for portion in portions for part in names_in_root(Path(portion))]
+            for module in inner or [name]:
+                found.setdefault(module, install)
+    return found
 
 
 def examine(case: Case) -> Diagnosis:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from dbx_patch._inventory import EditableInstall, is_inside
-from dbx_patch.sitecustomize_template import template
+from dbx_patch.sitecustomize_template import read_editables, read_pth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dbx_patch.sitecustomize_template import Editable
 
 
-def read_editables(install: EditableInstall) -> tuple[Editable, ...]:
+def read_lines(install: EditableInstall) -> tuple[Editable, ...]:
     """Return the lines of an install's `.pth` and `.start` files; of `easy-install.pth`, those of its project only."""
     try:
-        found: list[Editable] = template.load("editables").read_editables(install.layer)
+        found = read_editables(install.layer)
     except OSError:
         return ()
     own = [editable for editable in found if Path(editable["pth"]).stem == Path(install.pth).stem]
@@ -26,7 +26,7 @@ def read_editables(install: EditableInstall) -> tuple[Editable, ...]:
 
 def list_roots(install: EditableInstall) -> list[str]:
     """Return the roots that an install puts on the path."""
-    return [editable["root"] for editable in read_editables(install) if editable["root"]]
+    return [editable["root"] for editable in read_lines(install) if editable["root"]]
 
 
 def list_folders(install: EditableInstall) -> list[str]:
@@ -39,7 +39,7 @@ def locate_lines(editables: tuple[Editable, ...]) -> tuple[str, ...]:
     shown = []
     for editable in editables:
         try:
-            lines = [line.rstrip() for line in template.load("editables").read_pth(editable["pth"])]
+            lines = [line.rstrip() for line in read_pth(editable["pth"])]
             shown.append(f"{editable['pth']}, line {lines.index(editable['line']) + 1}: {editable['line']}")
         except (OSError, ValueError):  # the file has changed since
             shown.append(f"{editable['pth']}: {editable['line']}")

@@ -21,7 +21,6 @@ Cause = Literal[
     "folder unreadable",
     "hook incompatible",
     "imported before",
-    "installed again",
     "links missing",
     "mount away",
     "mount not answering",

@@ -13,7 +13,7 @@ from typing import Any
 
 from dbx_patch._doctor._pth_lines import list_folders, list_roots
 from dbx_patch._doctor._report import Kind, Step
-from dbx_patch._finders import ask, finds, is_safe
+from dbx_patch._finders import ask, find_live, finds, is_safe
 from dbx_patch._inventory import EditableInstall, is_inside, list_entries
 from dbx_patch._mounts import describe, find_mount, find_state, hangs, is_folder
 from dbx_patch._process import find_shim
@@ -42,14 +42,13 @@ def list_hooks() -> Iterator[Step]:
 
 def ask_finders(top: str, installs: list[EditableInstall]) -> Iterator[Step]:
     """Ask the finders on `sys.meta_path` for a top-level name, one after the other."""
-    shim = find_shim()
     folders = [folder for install in installs for folder in list_folders(install)]
     for finder in list(sys.meta_path):
         place = name_finder(finder)
         if finder is PathFinder:
             yield from ask_path_entries(top, installs, folders)
-        elif shim is not None and finder is shim.watcher:
-            yield Step("finder", "dbx-patch", "passes", "looks for new installs")
+        elif finder is find_live("latecomer"):
+            yield Step("finder", place, "passes", "looks for new installs again")
         elif not is_safe(finder):
             yield Step("finder", place, "passes", "not asked, because it may use a mount that does not answer")
         else:
@@ -61,7 +60,8 @@ def ask_finders(top: str, installs: list[EditableInstall]) -> Iterator[Step]:
             if spec is not None:
                 yield describe_spec("finder", place, spec, folders)
             elif finder is not BuiltinImporter and finder is not FrozenImporter:
-                yield Step("finder", place, "passes")
+                is_watcher = finder is find_live("watcher")
+                yield Step("finder", place, "passes", "looks for new installs" if is_watcher else "")
 
 
 def name_finder(finder: Any) -> str:
@@ -154,3 +154,14 @@ def is_stale(name: str, folder: str) -> bool:
 def find_package_folder(found: str) -> Path:
     """Return a package's folder: that of its `__init__` file, or the one of a namespace package."""
     return Path(found).parent if Path(found).name.startswith("__init__.") else Path(found)
+
+
+def find_missing_part(module: str, found: str) -> str:
+    """Return the first part of a dotted name that its package does not have; empty if it has all of it."""
+    folder = find_package_folder(found)
+    parts = module.split(".")
+    for number, part in enumerate(parts[1:], 2):
+        if not finds(part, str(folder)):
+            return ".".join(parts[:number])
+        folder = folder / part
+    return ""

@@ -22,7 +22,7 @@ from dbx_patch._finders import LOADERS
 from dbx_patch._fingerprint._redact import HOOK_MODULES, OTHER, match, may_touch, plain, redact, redact_type
 from dbx_patch._fingerprint._signatures import list_names
 from dbx_patch._verify import HARMLESS, find_module
-from dbx_patch.sitecustomize_template import template
+from dbx_patch.sitecustomize_template import find_opened_layers, list_editable_files, list_settled_names, template
 
 SCHEMA = 2
 """The version of the JSON's layout. It goes up when a key or the meaning of a value changes."""
@@ -31,12 +31,11 @@ VERSION = r"\d{1,4}(\.\d{1,4}){0,3}((a|b|rc|\.post|\.dev)\d{1,3})?"
 SYSTEM = r"[A-Za-z0-9_.-]{1,20}"
 OWN_PTH = "zzz_dbx_patch.pth"
 """The `.pth` file that loads the shim in slot 3."""
-PTH = (
-    *("__editable__.*.pth", "_editable_impl_*.pth", "_editable_skbc_*.pth", "_*_editable.pth", "*-editable.pth"),
-    "easy-install.pth",
-    *("distutils-precedence.pth", "*-nspkg.pth", "_virtualenv.pth", OWN_PTH, "*.pth"),
-)
-"""The kinds of `.pth` files, as patterns of their names. The last matches any other."""
+ANY = "*.pth"
+OTHER_PTH = ("distutils-precedence.pth", "*-nspkg.pth", "_virtualenv.pth", OWN_PTH, ANY)
+"""The kinds of `.pth` files that no editable install writes, as patterns of their names. The last matches any other."""
+BY_METADATA = "editable by its metadata"
+"""The kind of a `.pth` file that only the metadata of an editable install shows to be one's."""
 SIZE_LIMIT = 1 << 20
 """Bytes. Longer files are not read: the source of a hook is far shorter, and memory must not run out."""
 STATES = frozenset({"armed", "patched", "incompatible"})
@@ -114,25 +113,35 @@ def describe_entry(entry: object) -> dict[str, Any]:
     elif may_touch(path):
         facts["kind"] = "folder" if Path(path).is_dir() else "file" if Path(path).exists() else "absent"
     if template.is_layer(path):
-        facts["layer"] = {"opened_by_site": path in template.load("finders").find_opened_layers()}
+        facts["layer"] = {"opened_by_site": path in find_opened_layers()}
         if facts["kind"] == "folder":
-            facts["layer"] |= describe_layer([file.name for file in Path(path).iterdir()])
+            files = [file.name for file in Path(path).iterdir()]
+            facts["layer"] |= describe_layer(files, set(list_editable_files(path)))
     return facts
 
 
-def describe_layer(names: list[str]) -> dict[str, Any]:
+def describe_layer(names: list[str], editable: set[str]) -> dict[str, Any]:
     """Return how many `.pth` files of each kind a layer has, and which versions of the packages that dbx-patch needs.
 
-    `names` are the names of the layer's files.
+    `names` are the names of the layer's files, and `editable` those that editable installs wrote, by their metadata.
     """
-    kinds = [next(kind for kind in PTH if fnmatchcase(name, kind)) for name in names if name.endswith(".pth")]
+    known = list_kinds()
+    files = [name for name in names if name.endswith(".pth")]
+    kinds = [next(kind for kind in known if fnmatchcase(name, kind)) for name in files]
+    kinds = [BY_METADATA if kind == ANY and name in editable else kind for name, kind in zip(files, kinds, strict=True)]
     infos = (name.removesuffix(".dist-info").partition("-") for name in names if name.endswith(".dist-info"))
     return {
-        "pth": {kind: kinds.count(kind) for kind in PTH if kind in kinds},
+        "pth": {kind: kinds.count(kind) for kind in (*known, BY_METADATA) if kind in kinds},
         "needed": {
             name: match(VERSION, version) for name, _, version in infos if name in {"packaging", "platformdirs"}
         },
     }
+
+
+def list_kinds() -> tuple[str, ...]:
+    """Return the kinds of `.pth` files, as patterns of their names."""
+    settled = (name if name.endswith(".pth") else f"{name}*.pth" for name in list_settled_names())
+    return (*settled, *OTHER_PTH)
 
 
 # Start-up files
@@ -205,7 +214,7 @@ def describe_hook(name: str, shim: object) -> dict[str, Any]:
     source = read(origin) if origin.endswith(".py") else None
     names = None
     if imported and (may_touch(origin) or not origin):
-        patched = dict_in(dict_in(shim, "loaded").get("hooks"), "diverted")
+        patched = dict_in(dict_in(shim, "loaded").get("turns"), "diverted")
         names = list_names(module, source, patched)
     state = plain(dict_in(shim, "hook_states").get(name)).partition(":")[0]
     found = "source" if source is not None else "unreadable" if origin else "absent"

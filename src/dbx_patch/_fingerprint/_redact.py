@@ -16,7 +16,6 @@ from dbx_patch.sitecustomize_template import template
 REDACTED, OTHER = "<redacted>", "<other>"
 ROOT = sys.base_prefix.removesuffix("/usr") if sys.base_prefix.endswith("/usr") else ""
 """The folder that contains the node's `/usr` and `/databricks`: empty on a cluster, a temporary folder in a test."""
-MOUNTS = ("/Workspace", "/Volumes", "/dbfs", "/.fuse-mounts")
 LOCAL = frozenset({"databricks", "etc", "lib", "lib64", "local_disk0", "opt", "usr"})
 """The folders below the root that are on the node's own disk. Nothing is read, or kept of a path, in any other."""
 TOP_LEVEL = LOCAL.union("Repos Shared Users Volumes WSFS_NOTEBOOK_DIR Workspace dbfs home mnt root tmp var".split())
@@ -109,7 +108,7 @@ def may_touch(path: str) -> bool:
         if name in {"", "."}:
             continue
         here = here.rpartition("/")[0] if name == ".." else f"{here}/{name}"
-        if here.startswith(MOUNTS) or not is_local(here):
+        if f"{here}/".startswith(template.MOUNTS) or not is_local(here):
             return False
         try:
             target = str(Path(here).readlink())

@@ -62,7 +62,8 @@ def add_setuptools(workspace: Workspace, layer: Path, name: str) -> Path:
 def add_hatchling(workspace: Workspace, layer: Path, project: str, package: str) -> Path:
     """Write what `pip install -e` of a project of hatchling leaves; return its root."""
     root = write_project(workspace, project, package)
-    files = {f"_{project.replace('-', '_')}.pth": str(root), **describe(project, root, {})}
+    pth = f"_{project.replace('-', '_')}.pth"
+    files = {pth: str(root), **describe(project, root, {"RECORD": f"{pth},,\n"})}
     write_files(workspace.outside(layer), files)
     return root
 
