@@ -91,7 +91,7 @@ def test_each_gate_says_until_when() -> None:
 
 
 def test_nothing_is_there_for_a_python_that_was_dropped() -> None:
-    """So whoever raises `requires-python` gets a list of what can go."""
+    """The person who raises `requires-python` gets a list of what can go."""
     oldest = {file: OLDEST[1] if "sitecustomize_template" in file.parts else MINORS.start for file in FILES}
     oldest[REPOSITORY / "pyproject.toml"] = OLDEST[1]
 
